@@ -1,0 +1,182 @@
+"""Every error rolevault raises of its own accord.
+
+One base, flat leaves. Each message states the fact, then the remedy; the data
+behind it are attributes. None carries a secret, and all can be pickled, since
+botocore's exceptions can.
+
+What is AWS's answer stays AWS's: a ``botocore.exceptions.ClientError`` from
+STS reaches the caller unchanged.
+"""
+
+from typing import Any
+
+from botocore.exceptions import BotoCoreError
+
+
+class RoleVaultError(BotoCoreError):
+    """The base of all. A ``BotoCoreError``, so that handlers which already stand
+    around boto3 calls catch it.
+    """
+
+    fmt = "rolevault failed."
+
+    def __init__(self, **data: Any) -> None:
+        super().__init__(**data)
+        # Attributes, for handlers that want the data and not the sentence.
+        for name, value in data.items():
+            setattr(self, name, value)
+
+
+class ConfigurationError(RoleVaultError, ValueError):
+    """An option or a profile cannot be used. Raised by ``install()`` and
+    ``session()`` themselves, never by the first request.
+
+    ``value`` is what was given, as text ready to print.
+    """
+
+    fmt = "{option}={value}: {rule}"
+    option: str
+    value: str
+    rule: str
+
+
+class PassphraseRequiredError(RoleVaultError):
+    """The vault is locked, no source of a passphrase is configured, and there is
+    no terminal to ask at.
+    """
+
+    fmt = (
+        "The vault {path} needs its passphrase and there is nobody to ask: {reason}.\n"
+        "Set ROLEVAULT_PASSPHRASE_FILE, ROLEVAULT_PASSPHRASE_COMMAND or ROLEVAULT_PASSPHRASE,\n"
+        "pass passphrase=, or run it once from a terminal."
+    )
+    path: str
+    reason: str
+
+
+class WrongPassphraseError(RoleVaultError):
+    """The passphrase does not open the vault. The file is left as it is."""
+
+    fmt = (
+        "Wrong passphrase for {path} (a header altered on purpose looks the same). "
+        "Try again; if the passphrase is lost, delete the file: its sessions are "
+        "forgotten and a new code is asked for."
+    )
+    path: str
+
+
+class PassphraseRotatedError(RoleVaultError):
+    """Another process gave the vault a new passphrase, and the passphrase this
+    process was given opens it no longer. Nothing was written.
+    """
+
+    fmt = (
+        "The passphrase of {path} was changed by another process. "
+        "Give this one the new passphrase and start it again."
+    )
+    path: str
+
+
+class VaultDamagedError(RoleVaultError):
+    """The file is not a whole vault: cut, altered by accident, or no vault at
+    all. It is left as it is.
+    """
+
+    fmt = (
+        "{path} is not a whole rolevault file: {reason}. Restore it from a copy, or "
+        "delete it: its sessions are forgotten and a new code is asked for."
+    )
+    path: str
+    reason: str
+
+
+class VaultTamperedError(RoleVaultError):
+    """The file's checksum holds and its seal does not: somebody altered it on
+    purpose. It is left as it is.
+    """
+
+    fmt = (
+        "{path} was altered by something other than rolevault: its seal does not hold. "
+        "Find out who can write there; then delete the file: its sessions are "
+        "forgotten and a new code is asked for."
+    )
+    path: str
+
+
+class VaultVersionError(RoleVaultError):
+    """A later rolevault wrote the file. It is left as it is."""
+
+    fmt = (
+        "{path} has format version {version}, and this rolevault knows version 1. "
+        "Upgrade rolevault, or name another file with ROLEVAULT_FILE."
+    )
+    path: str
+    version: str
+
+
+class UnsupportedPlatformError(RoleVaultError):
+    """This Python, its OpenSSL or this system cannot do what the vault needs."""
+
+    fmt = "{feature} is not available here: {reason}. {remedy}"
+    feature: str
+    reason: str
+    remedy: str
+
+
+class InsecureVaultError(RoleVaultError):
+    """The place, the owner or the permissions of the file or its directory let
+    others in. Nothing was read or written.
+    """
+
+    fmt = "{path} cannot be trusted: {reason}. {remedy}"
+    path: str
+    reason: str
+    remedy: str
+
+
+class VaultLockedError(RoleVaultError):
+    """Another process held the vault's write lock all the time."""
+
+    fmt = (
+        "{path} is being written by another process ({holder}) and did not become free "
+        "within {seconds:g} s. Look whether that process hangs, and try again."
+    )
+    path: str
+    holder: str
+    seconds: float
+
+
+class MfaRequiredError(RoleVaultError):
+    """A code is needed, and there is nobody who could type it."""
+
+    fmt = (
+        "A code of {serial} is needed ({purpose}) and there is nobody to ask: {reason}. "
+        "Run rolevault.ensure() from a terminal first, or pass mfa_callback=."
+    )
+    serial: str
+    purpose: str
+    reason: str
+
+
+class MfaFailedError(RoleVaultError):
+    """No code was accepted."""
+
+    fmt = (
+        "No code of {serial} was accepted in {attempts} attempts. The last answer: "
+        "{last_error} Check the device and its clock, and try again."
+    )
+    serial: str
+    attempts: int
+    last_error: str
+
+
+class SignInTimeoutError(RoleVaultError):
+    """Another process or thread is signing in and did not finish."""
+
+    fmt = (
+        "Waited {seconds:g} s for {holder}, which is signing in ({purpose}). "
+        "Answer its prompt or end it, and try again."
+    )
+    purpose: str
+    holder: str
+    seconds: float
