@@ -1,0 +1,221 @@
+"""Where the passphrase comes from, and the data keys it has unlocked so far.
+
+The first source that is configured answers, and one that fails is an error: a
+fallback would ask a person for what a broken script was meant to give.
+"""
+
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+from rolevault import _command, _terminal
+from rolevault.errors import ConfigurationError, PassphraseRequiredError
+
+if TYPE_CHECKING:
+    from rolevault._envelope import Header
+
+logger = logging.getLogger(__name__)
+
+_SHORT = 12
+
+
+class PassphraseSource:
+    """One answer to "what is the passphrase?".
+
+    ``identity`` tells sources apart without holding what they give: a key that
+    one source unlocked is never handed to another.
+    """
+
+    def __init__(self, given: str | Callable[[], str] | None = None) -> None:
+        self._given = given
+
+    @property
+    def identity(self) -> Hashable:
+        if callable(self._given):
+            return ("callable", self._given)
+        if self._given is not None:
+            return ("text", _fingerprint(self._given))
+        for name in ("ROLEVAULT_PASSPHRASE_FILE", "ROLEVAULT_PASSPHRASE_COMMAND"):
+            if os.environ.get(name):
+                return (name, os.environ[name])
+        if text := os.environ.get("ROLEVAULT_PASSPHRASE"):
+            return ("text", _fingerprint(text))
+        return "terminal"
+
+    def read(self, path: str, *, new: bool = False) -> str:
+        """The passphrase of the vault at ``path``.
+
+        :param new: it will seal something new: a person types it twice, and a
+            short one is warned about.
+        :raises PassphraseRequiredError: nothing is configured, nobody is there.
+        :raises ConfigurationError: a configured source failed.
+        """
+        passphrase = self._configured()
+        if passphrase is None:
+            return ask_new(path) if new else ask(path)
+        if not passphrase:
+            raise _failed("passphrase", "it is empty; a vault needs a passphrase.")
+        if new:
+            _warn_if_short(path, passphrase)
+        return passphrase
+
+    def _configured(self) -> str | None:
+        if callable(self._given):
+            passphrase = self._given()
+            if not isinstance(passphrase, str):
+                raise _failed("passphrase", "the callable must return a string.")
+            return passphrase
+        if self._given is not None:
+            return self._given
+        if file := os.environ.get("ROLEVAULT_PASSPHRASE_FILE"):
+            return _read_file(file)
+        if command := os.environ.get("ROLEVAULT_PASSPHRASE_COMMAND"):
+            return _run_command(command)
+        return os.environ.get("ROLEVAULT_PASSPHRASE") or None
+
+
+class KeyHolder:
+    """The data keys unlocked in this process, so that it pays the KDF once
+    however often other processes rewrite the file.
+
+    They stand under (hash of the header, source): a wrong passphrase never
+    opens what a right one opened before, and a rotation makes them useless.
+    Python cannot wipe memory: they live as long as the process.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[str, Hashable], bytes] = {}
+        self._new: dict[tuple[str, Hashable], tuple[Header, bytes]] = {}
+        self._after_fork()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        # A thread that does not exist in the child may have held it.
+        self._asking = threading.RLock()
+
+    def held(self, header: "Header", source: PassphraseSource) -> bytes | None:
+        return self._keys.get((header.id, source.identity))
+
+    def hold(self, header: "Header", source: PassphraseSource, data_key: bytes) -> None:
+        self._keys[header.id, source.identity] = data_key
+
+    def unlock(self, header: "Header", source: PassphraseSource, path: str) -> bytes:
+        """The data key in ``header``, asking and running the KDF at most once.
+
+        :raises WrongPassphraseError: the source gave another passphrase.
+        """
+        # One thread asks; those that waited find its answer.
+        with self._asking:
+            data_key = self.held(header, source)
+            if data_key is None:
+                from rolevault import _envelope
+
+                data_key = _envelope.unlock(header, source.read(path), path)
+                self.hold(header, source, data_key)
+            return data_key
+
+    def prepare(self, source: PassphraseSource, path: str) -> None:
+        """Settle the header of a vault that does not exist yet, asking at most once."""
+        with self._asking:
+            if (path, source.identity) not in self._new:
+                from rolevault import _envelope
+
+                made = _envelope.new_header(source.read(path, new=True))
+                self._new[path, source.identity] = made
+
+    def prepared(self, source: PassphraseSource, path: str) -> "tuple[Header, bytes] | None":
+        return self._new.get((path, source.identity))
+
+    def forget_prepared(self, path: str) -> None:
+        """The vault exists now. Should it be deleted, the next one has another salt and key."""
+        for key in [key for key in list(self._new) if key[0] == path]:
+            self._new.pop(key, None)
+
+
+#: One for the process: vault objects on the same file share what they unlocked.
+keys = KeyHolder()
+
+
+def ask(path: str, what: str = "Passphrase") -> str:
+    """A person's answer.
+
+    :raises PassphraseRequiredError: nobody is there.
+    """
+    try:
+        return _terminal.ask(f"{what} for {path}: ", hidden=True)
+    except _terminal.NobodyThereError as error:
+        raise PassphraseRequiredError(path=path, reason=str(error)) from None
+
+
+def ask_new(path: str) -> str:
+    """A passphrase that a person typed twice.
+
+    :raises PassphraseRequiredError: nobody is there.
+    """
+    notice = "There is no way back to a lost passphrase.\n"
+    while True:
+        passphrase = ask(path, f"{notice}New passphrase")
+        if not passphrase:
+            notice = "It must not be empty.\n"
+        elif ask(path, "The same again") != passphrase:
+            notice = "The two differ.\n"
+        else:
+            _warn_if_short(path, passphrase)
+            return passphrase
+
+
+def _warn_if_short(path: str, passphrase: str) -> None:
+    if len(passphrase) < _SHORT:
+        logger.warning(
+            "The passphrase of %s has fewer than %d characters: whoever gets the file can "
+            "try many. Take four or five random words.",
+            path,
+            _SHORT,
+        )
+
+
+_process_secret = secrets.token_bytes(32)
+
+
+def _fingerprint(passphrase: str) -> bytes:
+    # Keyed by the process, so that the fingerprint is worth nothing outside it.
+    text = passphrase.encode(errors="surrogatepass")
+    return hmac.digest(_process_secret, text, hashlib.sha256)
+
+
+def _failed(option: str, rule: str) -> ConfigurationError:
+    return ConfigurationError(option=option, value="<not shown>", rule=rule)
+
+
+def _decode(data: bytes, option: str) -> str:
+    # One newline is the editor's or echo's; everything else may be meant.
+    data = data.removesuffix(b"\n").removesuffix(b"\r")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        # The exception would carry the passphrase.
+        raise _failed(option, "what it gives is not UTF-8.") from None
+
+
+def _read_file(file: str) -> str:
+    option = "ROLEVAULT_PASSPHRASE_FILE"
+    try:
+        with open(os.path.expanduser(file), "rb") as stream:
+            return _decode(stream.read(64 * 1024), option)
+    except OSError as error:
+        rule = f"the file cannot be read: {error.strerror}."
+        raise ConfigurationError(option=option, value=repr(file), rule=rule) from None
+
+
+def _run_command(command: str) -> str:
+    option = "ROLEVAULT_PASSPHRASE_COMMAND"
+    try:
+        return _decode(_command.run(_command.split(command)), option)
+    except _command.CommandFailedError as error:
+        raise ConfigurationError(option=option, value=repr(command), rule=f"{error}.") from None
