@@ -1,0 +1,140 @@
+"""An MFA device and the session that one of its codes opens: GetSessionToken
+once, and every role is entered through it without another code.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any, TypeVar
+
+from botocore.exceptions import ClientError
+
+from rolevault import _mfa
+from rolevault._flight import Flights
+from rolevault._role import digest
+from rolevault._store import Session, Store, issued
+from rolevault._sts import Keys, Sts
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: An MFA session is used until just before its end.
+_MARGIN_SECONDS = 60
+#: How long "this user may not call GetSessionToken" is believed.
+_DENIED_SECONDS = 24 * 3600
+
+_flights: Flights[Session | None] = Flights()
+
+
+class Device:
+    """One user's device, as one process uses it.
+
+    :param keys: the user's long-term keys, or temporary ones that need a code.
+    :param seconds: how long a session shall last; 0 for none.
+    """
+
+    def __init__(
+        self, serial: str, callback: _mfa.Callback, seconds: int, keys: Keys, store: Store, sts: Sts
+    ) -> None:
+        self.serial = serial
+        self._callback = callback
+        self._seconds = seconds
+        self._keys = keys
+        self._store = store
+        self._sts = sts
+        self.key = digest("mfa", keys[0], serial, sts.endpoint)
+        self._denied_key = digest("denied", self.key)
+        self._codes_key = digest("codes", serial)
+
+    def may_open_session(self) -> bool:
+        """Long-term keys only, unless turned off or denied within the last day."""
+        return (
+            self._seconds > 0
+            and self._keys[2] is None
+            and self._denied_key not in self._store.read()
+        )
+
+    def session(
+        self, *, not_before: float = 0.0, min_ttl: float = _MARGIN_SECONDS
+    ) -> Session | None:
+        """The stored session, if it serves for another ``min_ttl`` seconds and was
+        not issued before ``not_before``.
+        """
+        entry = self._store.read().get(self.key)
+        if entry is None:
+            return None
+        session = Session(entry)
+        left = self.end(session).timestamp() - time.time()
+        return session if left > min_ttl and session.issued >= not_before else None
+
+    def end(self, session: Session) -> datetime:
+        """Until when a session serves here: whoever asks for shorter ones gets
+        them, also from one that a script with longer ones has opened.
+        """
+        own = datetime.fromtimestamp(session.issued + self._seconds, timezone.utc)
+        return min(session.expires, own)
+
+    def open_session(self, purpose: str, *, not_before: float = 0.0) -> Session | None:
+        """The session, opened with a code where there is none; None where the
+        user may not, which is remembered for a day.
+
+        :raises MfaRequiredError, MfaFailedError, SignInTimeoutError: no code.
+        """
+
+        def call() -> Session | None:
+            with self._store.turn("device", self.key, purpose):
+                return self.session(not_before=not_before) or self.with_code(
+                    purpose, self._get_session_token
+                )
+
+        return _flights.share((self._store, self.key, not_before), purpose, call)
+
+    def forget_session(self) -> None:
+        """It was revoked, or the keys that opened it are gone."""
+        self._store.write({self.key: None})
+
+    def forget_denial(self) -> None:
+        if self._denied_key in self._store.read():
+            self._store.write({self._denied_key: None})
+
+    def with_code(self, purpose: str, send: Callable[[str], T]) -> T:
+        """What ``send`` returns with a code; codes sent by other processes are refused."""
+        spent = self._store.read().get(self._codes_key, {})
+        for code, until in spent.get("codes", {}).items():
+            _mfa.used_codes.add(self.serial, code, until)
+        return _mfa.with_code(self.serial, purpose, self._callback, send)
+
+    def spent(self, code: str) -> dict[str, Any]:
+        """The entry that tells other processes of a code that was sent."""
+        until = time.time() + _mfa.CODE_LIFE_SECONDS
+        before = self._store.read().get(self._codes_key, {}).get("codes", {})
+        end = datetime.fromtimestamp(until, timezone.utc).isoformat()
+        codes = {**before, code: until}
+        return {self._codes_key: {"kind": "codes", "codes": codes, "Expiration": end}}
+
+    def _get_session_token(self, code: str) -> Session | None:
+        try:
+            answer = self._sts.client(self._keys, carries_code=True).get_session_token(
+                DurationSeconds=self._seconds, SerialNumber=self.serial, TokenCode=code
+            )
+        except ClientError as error:
+            message = error.response["Error"].get("Message", "")
+            if "sts:GetSessionToken" not in message:
+                raise
+            logger.warning(
+                "This user may not open an MFA session, so each role needs a code of its own. "
+                "Allow sts:GetSessionToken to be asked once a day."
+            )
+            self._store.write({self._denied_key: denial(_DENIED_SECONDS), **self.spent(code)})
+            return None
+        session = issued("mfa", {"mfa_serial": self.serial}, answer)
+        self._store.write({self.key: session.value, **self.spent(code)})
+        return session
+
+
+def denial(seconds: int) -> dict[str, Any]:
+    """The entry that remembers, for a while, that STS said no."""
+    end = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+    return {"kind": "denial", "Expiration": end.isoformat()}

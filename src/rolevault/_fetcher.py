@@ -1,0 +1,264 @@
+"""Finding a role's credentials: the vault first, else STS.
+
+Two kinds of locks keep people and programs out of each other's way. A role's
+covers a silent AssumeRole and is never held while somebody types; a device's
+covers the typing, and only who needs a code takes it. Neither is taken under
+the other.
+"""
+
+import logging
+import time
+from datetime import datetime
+from typing import Literal
+
+from botocore.exceptions import ClientError, CredentialRetrievalError
+
+from rolevault._device import Device, denial
+from rolevault._flight import Flights
+from rolevault._role import CHAINED_SECONDS, Role, digest
+from rolevault._source import ROLE_METHODS, Source
+from rolevault._store import Session, Store, issued
+from rolevault._sts import Keys, Sts
+from rolevault.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+#: Below this age of an MFA session a denial is not about its age
+#: (``aws:MultiFactorAuthAge``), and a fresh code would not help.
+_YOUNG_SECONDS = 300
+_DENIED_SECONDS = 3600
+
+_flights: Flights[Session] = Flights()
+
+
+class CodeNeededError(Exception):
+    """Not without a person. ``directly``: the code goes to AssumeRole itself.
+    ``not_before``: an MFA session issued earlier will not do.
+    """
+
+    def __init__(self, *, directly: bool, not_before: float = 0.0) -> None:
+        super().__init__("a code is needed")
+        self.directly = directly
+        self.not_before = not_before
+
+
+class Fetcher:
+    """The one way to a role's credentials, for all threads and processes."""
+
+    def __init__(self, role: Role, source: Source, store: Store, sts: Sts) -> None:
+        self.role = role
+        self._source = source
+        self._store = store
+        self._sts = sts
+        self._key = role.cache_key(source.identity, sts.endpoint)
+        self._denied_key = digest("denied", self._key)
+        name = role.role_arn.rsplit("/", 1)[-1]
+        self._purpose = f"to enter role {name} of account {role.account_id or '(none)'}"
+
+    def fetch(self, *, ask: bool, not_before: float = 0.0, refresh: bool = False) -> Session:
+        """A session of the role that is outside its advisory window.
+
+        :param ask: whether a person may be asked for a code.
+        :param not_before: sessions of the role issued earlier do not count.
+        :param refresh: nor do MFA sessions, nor remembered denials.
+        :raises CodeNeededError: ``ask`` is false, and a code is needed.
+        :raises RoleVaultError, BotoCoreError, ClientError: why it failed.
+        """
+        stored = self._stored(not_before)
+        if stored is not None:
+            return stored
+        flight = (self._store, self._key, ask, not_before, refresh)
+        return _flights.share(
+            flight, self._purpose, lambda: self._sign_in(ask, not_before, refresh)
+        )
+
+    def ensure(self, min_ttl: float, *, refresh: bool) -> tuple[Session, datetime]:
+        """A session of the role, and until when no person is needed; both at
+        least ``min_ttl`` seconds away, where a person must be asked at all.
+
+        :raises ConfigurationError: no session can last that long.
+        """
+        self._store.settle()
+        now = time.time()
+        device = self.device()
+        if refresh:
+            session = self.fetch(ask=True, not_before=now, refresh=True)
+        if device is not None and device.may_open_session():
+            lasting = device.session(min_ttl=self._attainable(min_ttl, "mfa_session_seconds"))
+            if lasting is None:
+                lasting = device.open_session(self._purpose, not_before=now)
+            session = self.fetch(ask=True)
+            if lasting is not None:
+                return session, max(session.expires, device.end(lasting))
+        least = self._attainable(min_ttl, "duration_seconds") if device else 0.0
+        session = self.fetch(ask=True)
+        if session.expires.timestamp() - now < least:
+            session = self.fetch(ask=True, not_before=now)
+        return session, session.expires
+
+    def _attainable(
+        self, min_ttl: float, option: Literal["mfa_session_seconds", "duration_seconds"]
+    ) -> float:
+        """How many seconds are asked for, a little below what a new session has."""
+        life = getattr(self.role, option) or CHAINED_SECONDS
+        if min_ttl > life:
+            raise ConfigurationError(
+                option="min_ttl",
+                value=f"{min_ttl:g}",
+                rule=f"this role's sessions last {life} seconds. Raise {option}, as far as "
+                "AWS allows it, or ask for less.",
+            )
+        # A session that was just opened has already lost a moment.
+        return min(min_ttl, life - min(300.0, life / 6))
+
+    def stored(self) -> Session | None:
+        """The role's session in the vault, whatever life it has left."""
+        entry = self._store.read().get(self._key)
+        return Session(entry) if entry is not None else None
+
+    def forget(self, access_key_id: str) -> None:
+        """Drop the role's session, if it still is the one with this key."""
+        stored = self.stored()
+        if stored is not None and stored.keys[0] == access_key_id:
+            self._store.write({self._key: None})
+
+    def device(self) -> Device | None:
+        """The device whose codes open the role; None where no code could."""
+        source = self._source.resolve()
+        if self.role.mfa_serial is None:
+            return None
+        if source.method in ROLE_METHODS:
+            logger.info(
+                "mfa_serial of %s is not sent: the source credentials are a role's (%s), and a "
+                "device belongs to a user.",
+                self.role.role_arn,
+                source.method,
+            )
+            return None
+        return Device(
+            self.role.mfa_serial,
+            self.role.mfa_callback,
+            0 if self.role.needs_code_itself else self.role.mfa_session_seconds,
+            self._source_keys(),
+            self._store,
+            self._sts,
+        )
+
+    def _source_keys(self) -> Keys:
+        frozen = self._source.resolve().get_frozen_credentials()
+        return frozen.access_key or "", frozen.secret_key or "", frozen.token
+
+    def _stored(self, not_before: float) -> Session | None:
+        stored = self.stored()
+        serves = stored and time.time() < stored.advisory and stored.issued >= not_before
+        return stored if serves else None
+
+    def _sign_in(self, ask: bool, not_before: float, refresh: bool) -> Session:
+        self._store.settle()
+        device = self.device()
+        if refresh and device is not None:
+            device.forget_denial()
+            self._store.write({self._denied_key: None})
+        # An MFA session issued before this does not serve.
+        mfa_not_before = not_before if refresh else 0.0
+        while True:
+            with self._store.turn("role", self._key, self._purpose):
+                stored = self._stored(not_before)
+                if stored is not None:
+                    return stored
+                try:
+                    return self._assume_silently(device, mfa_not_before)
+                except CodeNeededError as error:
+                    need = error
+            if device is None or not ask:
+                raise need
+            if need.directly:
+                return self._assume_with_code(device, not_before)
+            opened = device.open_session(self._purpose, not_before=need.not_before)
+            if opened is not None and device.session(not_before=need.not_before) is None:
+                # Never ask a person in a loop, whatever the clocks say.
+                raise CredentialRetrievalError(
+                    provider="rolevault",
+                    error_msg="the MFA session had ended when it arrived; check this clock",
+                )
+
+    def _assume_silently(self, device: Device | None, mfa_not_before: float) -> Session:
+        """AssumeRole without a code."""
+        keys = self._source_keys()
+        if device is None:
+            return self._assume(keys)
+        if not device.may_open_session():
+            if keys[2] is None or mfa_not_before:
+                raise CodeNeededError(directly=True)
+            # Temporary keys of a user may carry MFA already: only STS knows.
+            try:
+                return self._assume(keys)
+            except ClientError as error:
+                raise self._after_denial(error, CodeNeededError(directly=True)) from None
+        mfa = device.session(not_before=mfa_not_before)
+        if mfa is None:
+            raise CodeNeededError(directly=False, not_before=mfa_not_before)
+        try:
+            return self._assume(mfa.keys)
+        except ClientError as error:
+            code = error.response["Error"].get("Code")
+            if code in ("InvalidClientTokenId", "ExpiredToken"):
+                device.forget_session()
+                raise CodeNeededError(directly=False) from None
+            young = time.time() - _YOUNG_SECONDS
+            if mfa.issued < young:
+                need = CodeNeededError(directly=False, not_before=young)
+                raise self._after_denial(error, need) from None
+            self._remember_denial(error)
+            raise
+
+    def _assume_with_code(self, device: Device, not_before: float) -> Session:
+        def send(code: str) -> Session:
+            session = self._assume(self._source_keys(), SerialNumber=device.serial, TokenCode=code)
+            self._store.write(device.spent(code))
+            return session
+
+        with self._store.turn("device", device.key, self._purpose):
+            stored = self._stored(not_before)
+            if stored is not None:
+                return stored
+            try:
+                return device.with_code(self._purpose, send)
+            except ClientError as error:
+                self._remember_denial(error)
+                raise
+
+    def _assume(self, keys: Keys, **code: str) -> Session:
+        client = self._sts.client(keys, carries_code=bool(code))
+        answer = client.assume_role(**self.role.arguments(), **code)
+        about = {
+            "profile": self.role.profile,
+            "role_arn": self.role.role_arn,
+            "account_id": self.role.account_id,
+            "session_name": self.role.session_name,
+        }
+        session = issued("role", about, answer)
+        self._store.write({self._key: session.value})
+        return session
+
+    def _after_denial(self, error: ClientError, need: CodeNeededError) -> Exception:
+        """What a denial without a code leads to: a code, unless one was denied lately."""
+        if error.response["Error"].get("Code") != "AccessDenied":
+            return error
+        if self._denied_key not in self._store.read():
+            return need
+        logger.warning(
+            "%s was denied with a fresh code within the last hour, so nobody is asked again. "
+            "Once its trust policy lets you in: rolevault.ensure(refresh=True).",
+            self.role.role_arn,
+        )
+        return error
+
+    def _remember_denial(self, error: ClientError) -> None:
+        if error.response["Error"].get("Code") == "AccessDenied":
+            self._store.write({self._denied_key: denial(_DENIED_SECONDS)})
+            logger.warning(
+                "%s denies entry to a user with a fresh MFA code: look at its trust policy "
+                "(principal, external id, aws:MultiFactorAuthAge).",
+                self.role.role_arn,
+            )

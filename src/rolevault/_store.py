@@ -1,0 +1,162 @@
+"""Sessions that STS issued: in the vault, or in memory where it cannot be
+written. What STS has answered is never lost to a full disk.
+"""
+
+import contextlib
+import errno
+import logging
+import time
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from rolevault._files import BusyError
+from rolevault._flight import WAIT_SECONDS
+from rolevault.errors import RoleVaultError, SignInTimeoutError
+from rolevault.vault import Vault, expiry
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Session:
+    """Credentials that STS issued, with their life.
+
+    The windows follow the lifetime (seconds before the end): botocore's fixed
+    ones make a 900-second session stale at birth.
+    """
+
+    value: dict[str, Any] = field(repr=False)
+
+    @property
+    def expires(self) -> datetime:
+        return expiry(self.value) or datetime.fromtimestamp(0, timezone.utc)
+
+    @property
+    def issued(self) -> float:
+        return float(self.value.get("issued", 0.0))
+
+    @property
+    def lifetime(self) -> float:
+        return max(0.0, self.expires.timestamp() - self.issued)
+
+    @property
+    def advisory(self) -> float:
+        """From here on a silent renewal is tried: a third of the life, at most 15 minutes."""
+        return self.expires.timestamp() - min(900.0, self.lifetime / 3)
+
+    @property
+    def mandatory(self) -> float:
+        """From here on it must be renewed: a sixth of the life, at most 5 minutes."""
+        return self.expires.timestamp() - min(300.0, self.lifetime / 6)
+
+    @property
+    def keys(self) -> tuple[str, str, str]:
+        """Access key id, secret access key, session token."""
+        credentials = self.value["Credentials"]
+        return (
+            credentials["AccessKeyId"],
+            credentials["SecretAccessKey"],
+            credentials["SessionToken"],
+        )
+
+
+def issued(kind: str, about: Mapping[str, Any], answer: Mapping[str, Any]) -> Session:
+    """The session in STS's answer, shaped as it stands in the vault."""
+    credentials = dict(answer["Credentials"])
+    end = credentials["Expiration"]
+    credentials["Expiration"] = end.astimezone(timezone.utc).isoformat()
+    value = {
+        "kind": kind,
+        "about": {name: text for name, text in about.items() if text is not None},
+        "issued": time.time(),
+        "Credentials": credentials,
+    }
+    return Session(value)
+
+
+class Store:
+    """A vault that never loses what was put in, for as long as the process lives."""
+
+    def __init__(self, vault: Vault) -> None:
+        self.vault = vault
+        self._unsaved: dict[str, dict[str, Any]] = {}
+        self._warned = False
+
+    def settle(self) -> None:
+        """Before anybody is asked for a code: the vault opens, or is new and gets
+        its passphrase, or cannot be written at all.
+
+        :raises RoleVaultError: it does not open.
+        """
+        if self.vault.file.usable():
+            self.vault.open()
+
+    def read(self) -> dict[str, Any]:
+        """Every entry that has not expired."""
+        now = time.time()
+        entries = {**self.vault, **self._unsaved}
+        return {
+            key: value
+            for key, value in entries.items()
+            if (end := expiry(value)) is None or end.timestamp() > now
+        }
+
+    def write(self, changes: Mapping[str, dict[str, Any] | None]) -> None:
+        """Put entries in the vault; None takes one out. Where that fails they
+        serve this process from memory, and one warning says so.
+        """
+        for key, value in changes.items():
+            self._unsaved.pop(key, None)
+            if value is not None:
+                self._unsaved[key] = value
+        try:
+            if not self.vault.file.usable():
+                raise PermissionError(errno.EACCES, "no file can be made there")
+            self.vault.change(changes)
+        except (OSError, RoleVaultError) as error:
+            if not self._warned:
+                self._warned = True
+                logger.warning(
+                    "%s could not be written, so what STS answered serves this process only: %s",
+                    self.vault.file,
+                    error,
+                )
+        else:
+            for key in changes:
+                self._unsaved.pop(key, None)
+
+    @contextlib.contextmanager
+    def turn(self, kind: Literal["role", "device"], key: str, purpose: str) -> Iterator[None]:
+        """Hold the sign-in lock of a role or of a device against other processes.
+
+        The two kinds have eight locks each, so that nobody who needs no code
+        ever waits for somebody who types one.
+
+        :raises SignInTimeoutError: its holder did not finish within two minutes.
+        """
+        slot = int(key[0], 16) % 8 + (8 if kind == "device" else 0)
+
+        def waiting(holder: str) -> None:
+            logger.info("Waiting for %s, which is signing in (%s).", holder, purpose)
+
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self.vault.file.sign_in_lock(slot, WAIT_SECONDS, waiting))
+            except BusyError as busy:
+                raise SignInTimeoutError(
+                    purpose=purpose, holder=busy.holder, seconds=WAIT_SECONDS
+                ) from None
+            except OSError as error:
+                # Where no file can be made there is nothing to share either.
+                logger.debug("No lock for signing in: %s", error)
+            yield
+
+
+_stores: dict[tuple[str, Hashable], Store] = {}
+
+
+def store_for(vault: Vault) -> Store:
+    """One store for all roles of a process that share a vault and its passphrase."""
+    return _stores.setdefault((str(vault.file), vault.source.identity), Store(vault))

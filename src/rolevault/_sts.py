@@ -1,0 +1,89 @@
+"""STS, called on the user's own botocore session, so that its proxies, CA bundle,
+endpoint and retry settings hold here too.
+"""
+
+import os
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.configprovider import ConfiguredEndpointProvider
+
+from rolevault import _private
+
+#: Where a partition's STS answers when nobody named a region. Only ``aws`` has
+#: an endpoint for all regions.
+_PARTITION_REGIONS = {
+    "aws": "us-east-1",
+    "aws-cn": "cn-north-1",
+    "aws-eusc": "eusc-de-east-1",
+    "aws-iso": "us-iso-east-1",
+    "aws-iso-b": "us-isob-east-1",
+    "aws-iso-e": "eu-isoe-west-1",
+    "aws-iso-f": "us-isof-south-1",
+    "aws-us-gov": "us-gov-west-1",
+}
+
+#: Access key id, secret access key, session token.
+Keys = tuple[str, str, str | None]
+
+
+class Sts:
+    """STS for one session and one partition."""
+
+    def __init__(self, session: botocore.session.Session, partition: str) -> None:
+        self._session = session
+        self._partition = partition
+
+    @property
+    def endpoint(self) -> str | None:
+        """The override of STS's endpoint in environment or configuration, if any."""
+        if self._session.get_config_variable("ignore_configured_endpoint_urls"):
+            return None
+        provider = ConfiguredEndpointProvider(
+            full_config=self._session.full_config,
+            scoped_config=self._session.get_scoped_config(),
+            client_name="sts",
+            environ=os.environ,
+        )
+        endpoint: str | None = provider.provide()
+        return endpoint
+
+    def client(self, keys: Keys, *, carries_code: bool = False) -> Any:
+        """A client that signs with ``keys``.
+
+        :param carries_code: its one call carries a code and is never repeated.
+        """
+        access_key, secret_key, token = keys
+        from rolevault import __version__
+
+        settings: dict[str, Any] = {"user_agent_extra": f"rolevault/{__version__}"}
+        if carries_code:
+            # botocore would send a code again whose answer was lost, and STS
+            # would call the right code wrong.
+            settings["retries"] = {"total_max_attempts": 1}
+        return self._session.create_client(
+            "sts",
+            region_name=self._region(),
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+            aws_session_token=token,
+            config=Config(**settings),
+        )
+
+    def _region(self) -> str | None:
+        session = self._session
+        region = session.get_config_variable("region") or _private.last_region(session)
+        default = _PARTITION_REGIONS.get(self._partition)
+        if region is None:
+            return default
+        if default is None:
+            return str(region)
+        # A region of another partition cannot know the role.
+        known = region in session.get_available_regions("sts", self._partition)
+        elsewhere = any(
+            region in session.get_available_regions("sts", partition)
+            for partition in session.get_available_partitions()
+            if partition != self._partition
+        )
+        return str(region) if known or not elsewhere else default
