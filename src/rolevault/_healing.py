@@ -1,0 +1,99 @@
+"""Sending a request once more when a service no longer knows its credentials:
+sessions are revoked and clocks jump, and the expiry that STS gave is then
+wrong.
+
+botocore asks ``needs-retry`` handlers after each answer, in every retry mode,
+and signs the request anew when one returns a delay.
+"""
+
+import logging
+import re
+from typing import Any
+from weakref import ref
+
+import botocore.session
+
+from rolevault._credentials import RoleCredentials
+
+logger = logging.getLogger(__name__)
+
+#: What services call credentials that have ended or that they do not know.
+_REFUSALS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "RequestExpired",
+        "UnrecognizedClientException",
+    }
+)
+
+_KEY = "rolevault_access_key_id"
+_RESENT = "rolevault_resent"
+_ACCESS_KEY_ID = re.compile(r"(?:Credential=|AWS )([A-Z0-9]{16,128})[/:]")
+
+
+class Healer:
+    """The two handlers of one session's clients."""
+
+    def __init__(self, credentials: RoleCredentials) -> None:
+        # The session holds the handlers and the credentials: no cycle through here.
+        self._credentials = ref(credentials)
+
+    def register(self, session: botocore.session.Session) -> None:
+        """Clients that the session makes from now on heal themselves."""
+        session.register("request-created", self.note, unique_id="rolevault-note")
+        session.register("needs-retry", self.needs_retry, unique_id="rolevault-heal")
+
+    @staticmethod
+    def unregister(session: botocore.session.Session) -> None:
+        session.unregister("request-created", unique_id="rolevault-note")
+        session.unregister("needs-retry", unique_id="rolevault-heal")
+
+    def note(self, **event: Any) -> None:
+        """Keep in the request's context who signed it. A client with keys of its
+        own has this session's handlers too, and its key tells.
+        """
+        request = event["request"]
+        header = request.headers.get("Authorization", "")
+        text = header.decode("ascii", "replace") if isinstance(header, bytes) else str(header)
+        found = _ACCESS_KEY_ID.search(text)
+        request.context[_KEY] = found[1] if found else None
+
+    def needs_retry(self, **event: Any) -> Any:
+        """0 to send the request again at once, None to leave it."""
+        credentials = self._credentials()
+        response, operation, request = event["response"], event["operation"], event["request_dict"]
+        context = request["context"]
+        key = context.get(_KEY)
+        if credentials is None or response is None or key is None or context.get(_RESENT):
+            return None
+        http, parsed = response
+        if not _refused(http, parsed, operation) or not _rewindable(request.get("body")):
+            return None
+        if not credentials.refused(key):
+            return None
+        context[_RESENT] = True
+        logger.info("%s refused its credentials; renewing %r.", operation.name, credentials)
+        return 0
+
+
+def _refused(http: Any, parsed: Any, operation: Any) -> bool:
+    if http.status_code < 400 or not isinstance(parsed, dict):
+        return False
+    if parsed.get("Error", {}).get("Code") in _REFUSALS:
+        return True
+    # S3 answers HEAD without a body, so without a code: 400 is all it says.
+    return bool(http.status_code == 400 and operation.http.get("method") == "HEAD")
+
+
+def _rewindable(body: Any) -> bool:
+    if body is None or isinstance(body, str | bytes | bytearray):
+        return True
+    try:
+        body.seek(body.tell())
+    except (AttributeError, OSError, ValueError):
+        return False
+    return True
