@@ -1,0 +1,130 @@
+"""
+What every test stands on: an empty home, no AWS settings, a cheap KDF, and one
+local STS that really checks.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+
+import rolevault
+from local_iam import Device, Role, User
+from local_sts import LocalSts
+from rolevault import MfaRequest, _envelope
+
+PASSPHRASE = "correct horse battery staple"
+#: The cheapest that the format allows. Processes that tests start meet it too,
+#: since they open vaults that tests have made.
+CHEAP = _envelope.Costs(m=19456, t=1, p=1)
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Nothing of this machine reaches a test, and nothing of one test the next."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "ROLEVAULT_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(_envelope, "DEFAULT_COSTS", CHEAP)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    yield home
+    rolevault.uninstall()
+
+
+@pytest.fixture
+def vault_path(empty_home: Path) -> Path:
+    return empty_home / ".aws" / "rolevault" / "vault"
+
+
+@pytest.fixture
+def sts(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSts]:
+    with LocalSts() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.url)
+        yield server
+
+
+@dataclass
+class Alice:
+    """A user with a device, who counts how often she is asked."""
+
+    user: User
+    device: Device
+    requests: list[MfaRequest]
+
+    @property
+    def serial(self) -> str:
+        return self.device.serial
+
+    def __call__(self, request: MfaRequest) -> str:
+        self.requests.append(request)
+        return self.device.fresh_code()
+
+
+@pytest.fixture
+def alice(sts: LocalSts, monkeypatch: pytest.MonkeyPatch) -> Alice:
+    """Her long-term keys stand in the environment, and so does the passphrase."""
+    user = sts.add_user("alice")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", user.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", user.secret_access_key)
+    monkeypatch.setenv("ROLEVAULT_PASSPHRASE", PASSPHRASE)
+    return Alice(user, user.add_mfa_device("alice"), [])
+
+
+@pytest.fixture
+def role_a(sts: LocalSts, alice: Alice) -> Role:
+    return sts.add_role("Deploy", account="111122223333", trusts=[alice.user], mfa=True)
+
+
+@pytest.fixture
+def role_b(sts: LocalSts, alice: Alice) -> Role:
+    return sts.add_role("Audit", account="444455556666", trusts=[alice.user], mfa=True)
+
+
+def account_of(session: boto3.Session | None = None) -> str:
+    """The account that STS says a session's credentials are of."""
+    client = (session or boto3).client("sts", region_name="eu-west-1")
+    return str(client.get_caller_identity()["Account"])
+
+
+Python = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def python() -> Iterator[Python]:
+    """
+    Start another Python, as users do: ``python(script, *arguments)``. It sees the
+    test's environment, can import what stands beside the tests, and does not
+    outlive the test.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def start(script: str, *arguments: str, **settings: object) -> "subprocess.Popen[str]":
+        environment = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "error"}
+        options: dict[str, object] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            "env": environment,
+            **settings,
+        }
+        process = subprocess.Popen([sys.executable, "-c", script, *arguments], **options)  # type: ignore[call-overload]
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

@@ -1,0 +1,207 @@
+"""
+Who the local STS knows: users with their keys and MFA devices, and roles.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import math
+import secrets
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aws_wire import denied
+
+if TYPE_CHECKING:
+    from local_sts import LocalSts
+
+STEP = 30
+"""Seconds that one MFA code stands for (RFC 6238)."""
+
+_MFA_WRONG = "MultiFactorAuthentication failed with invalid MFA one time pass code. "
+
+
+def identifier(prefix: str) -> str:
+    """
+    An id as IAM makes them: a prefix that tells what it is, and 16 letters.
+    """
+    return prefix + base64.b32encode(secrets.token_bytes(10)).decode()
+
+
+@dataclass
+class Key:
+    """
+    An access key: a user's own, or one of a session that STS issued.
+    """
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(repr=False)
+    arn: str
+    user_id: str
+    owner: User | Role
+    issued: float
+    expires: float = math.inf
+    mfa_at: float | None = None
+    denied: bool = False
+    invalid: bool = False
+
+
+class User:
+    """
+    An IAM user. ``deny`` holds the actions that an explicit deny of its
+    policies names, such as ``"sts:GetSessionToken"``; tests may change it.
+    """
+
+    def __init__(self, sts: LocalSts, arn: str, deny: Iterable[str]) -> None:
+        self.arn, self.account = arn, arn.split(":")[4]
+        self.deny = set(deny)
+        self.user_id = identifier("AIDA")
+        self.devices: list[Device] = []
+        self._sts = sts
+        self.keys: list[Key] = []
+        self.add_access_key()
+
+    @property
+    def access_key_id(self) -> str:
+        """
+        Of the first key.
+        """
+        return self.keys[0].access_key_id
+
+    @property
+    def secret_access_key(self) -> str:
+        """
+        Of the first key.
+        """
+        return self.keys[0].secret_access_key
+
+    def add_access_key(self) -> Key:
+        """
+        Give the user one more key.
+        """
+        key = self._sts.issue(self, self.arn, self.user_id, seconds=None, mfa_at=None)
+        self.keys.append(key)
+        return key
+
+    def add_mfa_device(self, name: str | None = None) -> Device:
+        """
+        Give the user one more device, named after the user by default.
+        """
+        prefix, _, path = self.arn.partition(":user/")
+        device = Device(self._sts, f"{prefix}:mfa/{name or path.rpartition('/')[2]}")
+        self.devices.append(device)
+        return device
+
+
+@dataclass
+class Role:
+    """
+    A role and its trust policy; tests may change any of it while it serves.
+
+    ``trusts`` are ARNs of users, roles or whole accounts (``…:root``), or
+    ``"*"``. ``max_mfa_age`` is a limit on ``aws:MultiFactorAuthAge``.
+    """
+
+    arn: str
+    trusts: Iterable[str] = ("*",)
+    mfa: bool = False
+    max_mfa_age: float | None = None
+    external_id: str | None = None
+    max_session_duration: int = 3600
+    role_id: str = field(default_factory=lambda: identifier("AROA"))
+
+    @property
+    def account(self) -> str:
+        """
+        The account's number; empty for a role of Ceph's STS.
+        """
+        return self.arn.split(":")[4]
+
+    def admits(self, key: Key, external_id: str | None, mfa_age: float | None) -> bool:
+        """
+        Whether the trust policy lets the owner of ``key`` in.
+        """
+        prefix = key.owner.arn.rpartition(":")[0]
+        if not {key.owner.arn, f"{prefix}:root", "*"}.intersection(self.trusts):
+            return False
+        if self.external_id not in (None, external_id):
+            return False
+        if self.max_mfa_age is not None:
+            return mfa_age is not None and mfa_age < self.max_mfa_age
+        return mfa_age is not None or not self.mfa
+
+
+class Device:
+    """
+    A virtual MFA device: RFC 6238, SHA-1, six digits, a new code every 30 s.
+    """
+
+    def __init__(self, sts: LocalSts, serial: str) -> None:
+        self.serial = serial
+        self.secret = base64.b32encode(secrets.token_bytes(20)).decode()
+        self._sts = sts
+        self._spent: set[int] = set()
+        self._given: set[int] = set()
+
+    def code(self, at: float | None = None) -> str:
+        """
+        The code the device shows at ``at`` (seconds since 1970; by default
+        now, on STS's clock), used or not.
+        """
+        return totp(self.secret, self._sts.now() if at is None else at)
+
+    def next_code(self) -> str:
+        """
+        A code that STS accepts now and that nobody was given before.
+
+        STS takes a code from one step before to one step after its own, and
+        each only once: never more than three are to be had at a time.
+
+        Raises:
+            LookupError: all three are gone until the next step.
+        """
+        with self._sts.lock:
+            now = self._sts.now()
+            step, left = int(now // STEP), STEP - now % STEP
+            # The last step's code dies with this step, perhaps on its way here.
+            for each in (step, step + 1) + ((step - 1,) if left > 5 else ()):
+                if each not in self._spent | self._given:
+                    self._given.add(each)
+                    return totp(self.secret, each * STEP)
+        raise LookupError(f"no unused code of {self.serial} for another {left:.0f} s")
+
+    def fresh_code(self, timeout: float = 2 * STEP) -> str:
+        """
+        As :meth:`next_code`, waiting up to ``timeout`` real seconds for one.
+        """
+        for _ in range(int(timeout * 20)):
+            with suppress(LookupError):
+                return self.next_code()
+            time.sleep(0.05)
+        return self.next_code()
+
+    def spend(self, code: str) -> None:
+        """
+        Take ``code`` as STS does: now or one step off, and once.
+        """
+        step = int(self._sts.now() // STEP)
+        for each in (step - 1, step, step + 1):
+            if each not in self._spent and totp(self.secret, each * STEP) == code:
+                self._spent.add(each)
+                return
+        raise denied(_MFA_WRONG)
+
+
+def totp(secret: str, at: float) -> str:
+    """
+    The code of the base32 ``secret`` at ``at`` seconds since 1970.
+    """
+    counter = int(at // STEP).to_bytes(8, "big")
+    digest = hmac.digest(base64.b32decode(secret), counter, "sha1")
+    start = digest[-1] & 0x0F
+    return f"{(int.from_bytes(digest[start : start + 4], 'big') & 0x7FFFFFFF) % 10**6:06d}"

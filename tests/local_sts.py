@@ -1,0 +1,561 @@
+"""
+The local STS: the test-suite's one fake, at the network's edge.
+
+A real HTTP server on loopback that real boto3 clients reach through
+``AWS_ENDPOINT_URL_STS`` or ``endpoint_url``. It flatters nobody: every
+signature is recomputed with botocore's own signer, every MFA code works once,
+sessions expire, and what STS forbids is refused in STS's words.
+
+Start at :class:`LocalSts`, whose public methods are all a test needs;
+``local_iam.py`` has its users, MFA devices and roles, ``sts_limits.py`` the
+schema, ``aws_wire.py`` HTTP and signatures. Run as a script it serves other
+processes, and prints where as one line of JSON.
+
+Requests that are signed for another service are held to the same checks, and
+answered with an empty success or that service's own kind of refusal.
+
+Where the rules come from: the STS API reference and botocore's service model
+(limits); RFC 6238 (codes); error texts from traces of the real service in
+public issue threads (aws/aws-cli#4648, #6325, #6676, 99designs/aws-vault#263,
+#676, kreuzwerker/awsu#27, y13i/sgviz#9, jlevers/selling-partner-api#278,
+boto/boto3#2598). What none of them shows is called assumed where it stands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hmac
+import json
+import math
+import os
+import re
+import secrets
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aws_wire import (
+    AUTHORIZATION,
+    NAMESPACE,
+    Answer,
+    AwsError,
+    Request,
+    Server,
+    denied,
+    echo,
+    invalid,
+    query_params,
+    refusal,
+    verify,
+    xml,
+)
+from local_iam import Device, Key, Role, User, identifier
+from sts_limits import packed_percent, validate
+
+__all__ = ["AwsError", "Call", "Device", "Failure", "Key", "LocalSts", "Revocation", "Role", "User"]
+
+Failure = Literal["throttle", "error", "drop", "lose", "garbage", "slow"]
+"""
+What :meth:`LocalSts.fail_next` can do to a call: answer ``Throttling`` or a
+500, hang up before doing anything (``drop``), do everything and then hang up
+(``lose``: the answer is lost, a code in it is spent), answer with a network's
+sign-in page (``garbage``), or answer late (``slow``).
+"""
+
+Revocation = Literal["denied", "invalid", "expired"]
+"""
+How :meth:`LocalSts.revoke` ends a session early: as the console's "Revoke
+active sessions" does (a deny policy: AccessDenied), as a deleted key or role
+(InvalidClientTokenId), or by its expiry, brought forward.
+"""
+
+_INVALID_TOKEN = "The security token included in the request is invalid."
+_FAILURE = "The request processing has failed because of an unknown error, exception or failure."
+_MFA_UNKNOWN = (
+    "MultiFactorAuthentication failed, unable to validate MFA code.  "
+    "Please verify your MFA serial number is valid and associated with this user."
+)
+_MFA_HALF = (
+    "MultiFactorAuthentication failed, must provide both MFA serial number and one time pass code."
+)
+_ROLE_ARN = re.compile(r"arn:[\w-]+:iam::(\d{12})?:role/[\w+=,.@/-]+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Call:
+    """
+    One request that reached the server, in the order of the answers.
+
+    ``outcome`` is ``"OK"``, the error code answered, ``"dropped"`` or
+    ``"garbage"``. A call whose answer was lost shows what was done, and has
+    ``answered`` False.
+    """
+
+    service: str
+    action: str
+    outcome: str
+    access_key_id: str | None
+    params: Mapping[str, str]
+    user_agent: str
+    at: float
+    answered: bool = True
+
+    @property
+    def has_code(self) -> bool:
+        """
+        Whether the call carried an MFA code.
+        """
+        return "TokenCode" in self.params
+
+
+@dataclass
+class _Planned:
+    how: Failure
+    times: int
+    action: str | None
+    seconds: float
+
+
+class LocalSts:
+    """
+    The service. Its time is ``time.time() + clock_offset``, so time_machine
+    moves it together with its clients, and ``clock_offset`` moves it alone.
+
+    Every method may be called from any thread.
+    """
+
+    def __init__(self, *, latency: float = 0.0, control: str | None = None) -> None:
+        """
+        Start serving; ``latency`` seconds pass before each answer of STS.
+        """
+        self.latency = latency
+        self.clock_offset = 0.0
+        self.calls: list[Call] = []
+        self.sessions: list[Key] = []
+        self.users: list[User] = []
+        self.lock = threading.RLock()
+        self.control = control
+        self._keys: dict[str, Key] = {}
+        self._roles: dict[str, Role] = {}
+        self._planned: list[_Planned] = []
+        self._stopping = threading.Event()
+        self._server = Server(self._serve, self.now)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), name="local-sts", daemon=True
+        )
+        self._thread.start()
+
+    def __enter__(self) -> LocalSts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """
+        Hang up on everybody and free the port.
+
+        Raises:
+            RuntimeError: a request made the fake itself fail.
+        """
+        self._stopping.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.stop()
+        if self._server.crashes:
+            raise RuntimeError("LocalSts failed") from self._server.crashes[0]
+
+    def now(self) -> float:
+        """
+        STS's clock, in seconds since 1970.
+        """
+        return time.time() + self.clock_offset
+
+    def advance(self, seconds: float) -> None:
+        """
+        Move STS's clock, and not its clients'. Beyond 15 minutes it refuses
+        their signatures, as STS does.
+        """
+        self.clock_offset += seconds
+
+    def add_user(
+        self,
+        name: str = "alice",
+        *,
+        account: str = "999988887777",
+        partition: str = "aws",
+        deny: Iterable[str] = (),
+    ) -> User:
+        """
+        A user with one access key and no MFA device yet.
+        """
+        user = User(self, f"arn:{partition}:iam::{account}:user/{name}", deny)
+        self.users.append(user)
+        return user
+
+    def add_role(
+        self,
+        arn_or_name: str = "Deploy",
+        *,
+        account: str = "111122223333",
+        partition: str = "aws",
+        trusts: Iterable[User | Role | str] = ("*",),
+        mfa: bool = False,
+        max_mfa_age: float | None = None,
+        external_id: str | None = None,
+        max_session_duration: int = 3600,
+    ) -> Role:
+        """
+        A role; see :class:`Role` for its trust policy.
+        """
+        arn = arn_or_name
+        if not arn.startswith("arn:"):
+            arn = f"arn:{partition}:iam::{account}:role/{arn_or_name}"
+        trusted = [each if isinstance(each, str) else each.arn for each in trusts]
+        role = Role(arn, trusted, mfa, max_mfa_age, external_id, max_session_duration)
+        self._roles[arn] = role
+        return role
+
+    def fail_next(
+        self, how: Failure, times: int = 1, *, action: str | None = None, seconds: float = 0.0
+    ) -> None:
+        """
+        Spoil the next ``times`` calls of STS (of ``action`` only, if given).
+        ``seconds`` is the delay of ``"slow"``.
+        """
+        with self.lock:
+            self._planned.append(_Planned(how, times, action, seconds))
+
+    def revoke(self, how: Revocation, access_key_id: str | None = None) -> int:
+        """
+        End one key, or every session issued so far; returns how many ended.
+        """
+        with self.lock:
+            keys = [self._keys[access_key_id]] if access_key_id else list(self.sessions)
+            for key in keys:
+                key.denied = key.denied or how == "denied"
+                key.invalid = key.invalid or how == "invalid"
+                if how == "expired":
+                    key.expires = min(key.expires, self.now())
+            return len(keys)
+
+    def count(self, action: str | None = None, outcome: str | None = None) -> int:
+        """
+        How many calls there were of ``action``, of ``outcome``, of both.
+        """
+        with self.lock:
+            return sum(
+                action in (None, each.action) and outcome in (None, each.outcome)
+                for each in self.calls
+            )
+
+    def issue(
+        self, owner: User | Role, arn: str, user_id: str, seconds: int | None, mfa_at: float | None
+    ) -> Key:
+        """
+        A new key; a session's where ``seconds`` are given. An issue counts
+        from a whole second, since its expiry is told in whole seconds.
+        """
+        with self.lock:
+            issued = math.floor(self.now())
+            key = Key(
+                identifier("AKIA" if seconds is None else "ASIA"),
+                base64.b64encode(secrets.token_bytes(30)).decode(),
+                None,
+                arn,
+                user_id,
+                owner,
+                issued,
+                mfa_at=mfa_at,
+            )
+            if seconds is not None:
+                opaque = base64.b64encode(secrets.token_bytes(300)).decode()
+                key.session_token = f"IQoJb3JpZ2luX2Vj{opaque}"
+                key.expires = issued + seconds
+                self.sessions.append(key)
+            self._keys[key.access_key_id] = key
+            return key
+
+    def _serve(self, request: Request) -> Answer | None:
+        """
+        Answer one request; None is to hang up without a word.
+        """
+        scope = AUTHORIZATION.match(request.headers.get("Authorization", ""))
+        service = scope[4] if scope else "sts"
+        params = query_params(request)
+        if self.control and request.target == "/_control":
+            return self._control(json.loads(request.body))
+        target = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        action = target or params.get("Action") or request.method
+        planned = self._take(action) if service == "sts" else None
+        how = planned.how if planned else None
+        pause = planned.seconds if planned and how == "slow" else 0.0
+        request_id = str(uuid.uuid4())
+        answer: Answer | None
+        with self.lock:
+            try:
+                answer = self._answer(how, request, scope, action, params, request_id)
+                outcome = {"drop": "dropped", "garbage": "garbage"}.get(how or "", "OK")
+            except AwsError as error:
+                outcome, answer = error.code, refusal(service, error, request, request_id)
+            self.calls.append(
+                Call(
+                    service,
+                    action,
+                    outcome,
+                    scope[1] if scope else None,
+                    params,
+                    request.headers.get("User-Agent", ""),
+                    self.now(),
+                    answered=how not in ("drop", "lose"),
+                )
+            )
+        self._stopping.wait(pause + (self.latency if service == "sts" else 0.0))
+        return None if how == "lose" else answer
+
+    def _take(self, action: str) -> _Planned | None:
+        with self.lock:
+            for each in self._planned:
+                if each.times > 0 and each.action in (None, action):
+                    each.times -= 1
+                    return each
+        return None
+
+    def _authenticate(self, request: Request, scope: re.Match[str] | None) -> Key:
+        """
+        The key that signed, if everything about it holds.
+
+        Key and token, expiry and revocation come before the signature, as
+        they do in the real service; that the date comes between is assumed.
+        """
+        if scope is None:
+            if request.headers.get("Authorization"):
+                raise AwsError(400, "IncompleteSignature", "The Authorization header is malformed.")
+            raise AwsError(
+                403, "MissingAuthenticationToken", "Request is missing Authentication Token"
+            )
+        key = self._keys.get(scope[1])
+        token = request.headers.get("X-Amz-Security-Token")
+        if key is None or token != key.session_token:
+            raise AwsError(403, "InvalidClientTokenId", _INVALID_TOKEN)
+        if self.now() >= key.expires:
+            message = "The security token included in the request is expired"
+            raise AwsError(403, "ExpiredToken", message)
+        if key.invalid:
+            raise AwsError(403, "InvalidClientTokenId", _INVALID_TOKEN)
+        verify(request, scope, key.secret_access_key, self.now())
+        return key
+
+    def _answer(
+        self,
+        how: Failure | None,
+        request: Request,
+        scope: re.Match[str] | None,
+        action: str,
+        params: Mapping[str, str],
+        request_id: str,
+    ) -> Answer | None:
+        if how == "drop":
+            return None
+        if how == "garbage":
+            return Answer(200, "text/html", b"<html><body>Sign in to Free-WiFi<br>")
+        if how == "throttle":
+            raise AwsError(400, "Throttling", "Rate exceeded")
+        if how == "error":
+            raise AwsError(500, "InternalFailure", _FAILURE)
+        key = self._authenticate(request, scope)
+        service = scope[4] if scope else "sts"
+        if service != "sts":
+            if key.denied:
+                raise _forbidden(key, f"{service}:{action}", "*")
+            return echo(service, action, request, request_id)
+        actions: dict[str, Callable[[Key, Mapping[str, str]], dict[str, Any]]] = {
+            "AssumeRole": self._assume_role,
+            "GetSessionToken": self._get_session_token,
+            "GetCallerIdentity": self._get_caller_identity,
+        }
+        if action not in actions:
+            version = params.get("Version", "NO_VERSION_SPECIFIED")
+            message = f"Could not find operation {action} for version {version}"
+            raise AwsError(400, "InvalidAction", message)
+        result = actions[action](key, params)
+        inner = xml(f"{action}Result", result) + xml("ResponseMetadata", {"RequestId": request_id})
+        body = f'<{action}Response xmlns="{NAMESPACE}">{inner}</{action}Response>'
+        return Answer(200, "text/xml", body.encode())
+
+    def _get_caller_identity(self, key: Key, _: Mapping[str, str]) -> dict[str, Any]:
+        """
+        Needs no permission, so a deny policy does not stop it.
+        """
+        return {"Arn": key.arn, "UserId": key.user_id, "Account": key.owner.account}
+
+    def _get_session_token(self, key: Key, params: Mapping[str, str]) -> dict[str, Any]:
+        """
+        That a code is spent before a policy is asked is assumed: policies can
+        demand MFA, so it must be known by then.
+        """
+        seconds = validate(params, (), 900, 129600) or 43200
+        if key.session_token is not None:
+            raise denied("Cannot call GetSessionToken with session credentials")
+        mfa_at = self._mfa(key, params)
+        if self._denies(key, "sts:GetSessionToken"):
+            raise _forbidden(key, "sts:GetSessionToken", key.arn)
+        session = self.issue(key.owner, key.arn, key.user_id, seconds, mfa_at)
+        return {"Credentials": _credentials(session)}
+
+    def _assume_role(self, key: Key, params: Mapping[str, str]) -> dict[str, Any]:
+        """
+        In the real service's order: the schema, then the role's maximum, then
+        the hour for temporary callers. That code and trust come between the
+        first two is assumed.
+        """
+        seconds = validate(params, ("RoleArn", "RoleSessionName"), 900, 43200) or 3600
+        packed = packed_percent(params)
+        arn, session_name = params["RoleArn"], params["RoleSessionName"]
+        if not _ROLE_ARN.fullmatch(arn):
+            raise invalid(f"{arn} is invalid")
+        mfa_at = self._mfa(key, params)
+        if mfa_at is None:
+            mfa_at = key.mfa_at
+        mfa_age = None if mfa_at is None else self.now() - mfa_at
+        role = self._roles.get(arn)
+        if self._denies(key, "sts:AssumeRole"):
+            raise _forbidden(key, "sts:AssumeRole", arn)
+        if role is None or not role.admits(key, params.get("ExternalId"), mfa_age):
+            message = f"User: {key.arn} is not authorized to perform: sts:AssumeRole on resource: "
+            raise denied(message + arn)
+        if seconds > role.max_session_duration:
+            raise invalid(
+                "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+            )
+        if key.session_token is not None and seconds > 3600:
+            raise invalid(
+                "The requested DurationSeconds exceeds the 1 hour session limit "
+                "for roles assumed by role chaining."
+            )
+        prefix = arn.partition(":role/")[0].replace(":iam:", ":sts:", 1)
+        name = arn.rpartition("/")[2]
+        session_arn = f"{prefix}:assumed-role/{name}/{session_name}"
+        user_id = f"{role.role_id}:{session_name}"
+        # A role's session carries no MFA context of its own.
+        session = self.issue(role, session_arn, user_id, seconds, mfa_at=None)
+        result: dict[str, Any] = {
+            "AssumedRoleUser": {"AssumedRoleId": user_id, "Arn": session_arn},
+            "Credentials": _credentials(session),
+        }
+        if packed:
+            result["PackedPolicySize"] = packed
+        if "SourceIdentity" in params:
+            result["SourceIdentity"] = params["SourceIdentity"]
+        return result
+
+    def _mfa(self, key: Key, params: Mapping[str, str]) -> float | None:
+        """
+        Spend the call's code; the time of it, or None without one. Only a
+        user's own device counts: a role has none. That a user's session can
+        send a code is assumed.
+        """
+        serial, code = params.get("SerialNumber"), params.get("TokenCode")
+        if serial is None and code is None:
+            return None
+        if serial is None or code is None:
+            raise denied(_MFA_HALF)
+        for device in key.owner.devices if isinstance(key.owner, User) else ():
+            if device.serial == serial:
+                device.spend(code)
+                return self.now()
+        raise denied(_MFA_UNKNOWN)
+
+    def _denies(self, key: Key, action: str) -> bool:
+        return key.denied or (isinstance(key.owner, User) and action in key.owner.deny)
+
+    def _control(self, order: Mapping[str, Any]) -> Answer:
+        """
+        What another process may ask of a standalone server: ``advance`` (the
+        clock, seconds), ``code`` (a fresh one), ``counts`` (by action).
+        """
+        if not hmac.compare_digest(str(order.get("token")), str(self.control)):
+            return Answer(403, "application/json", b"{}")
+        result: dict[str, Any] = {}
+        if "advance" in order:
+            self.advance(float(order["advance"]))
+            result["clock_offset"] = self.clock_offset
+        if "code" in order:
+            result["code"] = self.users[0].devices[0].fresh_code()
+        if "counts" in order:
+            names = {each.action for each in list(self.calls)}
+            result["counts"] = {name: self.count(name) for name in sorted(names)}
+        return Answer(200, "application/json", json.dumps(result).encode())
+
+
+def _forbidden(key: Key, action: str, resource: str) -> AwsError:
+    return denied(
+        f"User: {key.arn} is not authorized to perform: {action} on resource: {resource} "
+        "with an explicit deny in an identity-based policy"
+    )
+
+
+def _credentials(key: Key) -> dict[str, Any]:
+    return {
+        "AccessKeyId": key.access_key_id,
+        "SecretAccessKey": key.secret_access_key,
+        "SessionToken": key.session_token,
+        "Expiration": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(key.expires)),
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """
+    Serve until SIGTERM, Ctrl-C or the end of the process that started us. One
+    line of JSON on stdout says where, and who may sign in; nothing else is
+    written anywhere.
+    """
+    parser = argparse.ArgumentParser(description="A local STS for demos and tests.")
+    parser.add_argument(
+        "--accounts",
+        nargs=2,
+        metavar=("A", "B"),
+        default=["111122223333", "444455556666"],
+        help="the two accounts that hold a role",
+    )
+    parser.add_argument("--user", default="alice", help="the user's name")
+    parser.add_argument("--role", default="Deploy", help="the roles' name, in both accounts")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--control", action="store_true", help="serve POST /_control as well")
+    options = parser.parse_args(argv)
+    parent, ended = os.getppid(), threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: ended.set())
+    token = secrets.token_hex(16) if options.control else None
+    with LocalSts(latency=options.latency, control=token) as sts:
+        user = sts.add_user(options.user)
+        device = user.add_mfa_device()
+        names = ("A", "B")
+        facts = {
+            "url": sts.url,
+            "access_key_id": user.access_key_id,
+            "secret_access_key": user.secret_access_key,
+            "mfa_serial": device.serial,
+            "totp_secret": device.secret,
+            "roles": {
+                name: sts.add_role(options.role, account=account, trusts=[user], mfa=True).arn
+                for name, account in zip(names, options.accounts, strict=True)
+            },
+        }
+        if token:
+            facts["control"] = token
+        print(json.dumps(facts), flush=True)
+        while not ended.wait(0.2) and os.getppid() == parent:
+            pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
