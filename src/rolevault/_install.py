@@ -20,15 +20,13 @@ import botocore.credentials
 import botocore.session
 from botocore.credentials import CredentialResolver, Credentials
 
-from rolevault import _private
+from rolevault import _private, _profile
 from rolevault._provider import resolver_with
-from rolevault._role import Role
+from rolevault._role import Options, Role
 from rolevault.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from rolevault._role import Options
 
 logger = logging.getLogger(__name__)
 
@@ -84,10 +82,11 @@ def install(
         arguments = (role_arn, session, all_sessions, options)
         if _installed is not None and _installed.arguments == arguments:
             return session or _default_session()
-        role = _role(role_arn, options)
+        found = session or boto3.DEFAULT_SESSION
+        role = _role(role_arn, options, _private.botocore_session(found) if found else None)
         uninstall()
         default_before = boto3.DEFAULT_SESSION
-        target = session or _default_for(role)
+        target = session or _default_for(options.get("profile"), role.region_name)
         if _is_async(_private.botocore_session(target)):
             raise ConfigurationError(
                 option="session", value=repr(target), rule="its credentials are async."
@@ -126,9 +125,11 @@ def session(role_arn: str | None = None, **options: "Unpack[Options]") -> boto3.
 
     :raises ConfigurationError: a bad value, naming option, value and rule.
     """
-    role = _role(role_arn, options)
-    made = boto3.Session(profile_name=role.profile, region_name=role.region_name)
+    made = boto3.Session(
+        profile_name=options.get("profile"), region_name=options.get("region_name")
+    )
     inner = _private.botocore_session(made)
+    role = _role(role_arn, options, inner)
     _own.add(inner)
     inner.lazy_register_component("credential_provider", _once(lambda: resolver_with(role, inner)))
     return made
@@ -166,10 +167,29 @@ def ensure(
     return credentials.ensure(seconds, refresh=refresh)
 
 
-def _role(role_arn: str | None, options: "Options") -> Role:
-    if role_arn is None:
-        raise ConfigurationError(option="role_arn", value="None", rule="name the role to assume.")
-    return Role(role_arn, **options)
+def _role(
+    role_arn: str | None, options: "Options", session: botocore.session.Session | None
+) -> Role:
+    """
+    The role that the options name, with the values of a profile where one is
+    named, or where there is no ``role_arn``.
+
+    :param session: whose configuration to read.
+    """
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+    named = options.get("profile")
+    values: dict[str, Any] = {}
+    if named is not None or role_arn is None:
+        # Checked before boto3 is asked for it, for the sake of the message.
+        Role("arn:aws:iam::000000000000:role/any", profile=named)
+        session = session or botocore.session.Session(profile=named)
+        profile = named or _profile.chosen(session)
+        values = _profile.role_values(session, profile)
+        if role_arn is None:
+            _profile.require_role(session, profile)
+    return Role.given(role_arn, options, values, explicit=named is not None)
 
 
 def _default_session() -> boto3.Session:
@@ -181,16 +201,16 @@ def _default_session() -> boto3.Session:
     return found
 
 
-def _default_for(role: Role) -> boto3.Session:
+def _default_for(profile: str | None, region_name: str | None) -> boto3.Session:
     """The default session, or a new one where the old has another profile or region."""
     default = boto3.DEFAULT_SESSION
     if (
         default is not None
-        and role.profile in (None, default.profile_name)
-        and role.region_name in (None, default.region_name)
+        and profile in (None, default.profile_name)
+        and region_name in (None, default.region_name)
     ):
         return default
-    boto3.setup_default_session(profile_name=role.profile, region_name=role.region_name)
+    boto3.setup_default_session(profile_name=profile, region_name=region_name)
     return _default_session()
 
 
@@ -216,7 +236,8 @@ def _concerns(installation: _Installation, session: botocore.session.Session) ->
     if session is _private.botocore_session(installation.target):
         return True
     explicit = session.instance_variables().get("profile")
-    if explicit is not None and explicit != installation.role.profile:
+    role = installation.role
+    if explicit is not None and not (role.profile_is_explicit and explicit == role.profile):
         return False
     default = boto3.DEFAULT_SESSION
     is_default = default is not None and _private.botocore_session(default) is session

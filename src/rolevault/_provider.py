@@ -1,28 +1,32 @@
-"""The provider in botocore's credential chain."""
+"""
+The provider in botocore's credential chain, and how a role's credentials are
+put together: hop by hop, down to the keys of a user or a machine.
+"""
 
-import logging
 import threading
+from collections.abc import Sequence
 
 import botocore.credentials
 import botocore.session
-from botocore.credentials import CredentialProvider, CredentialResolver
+from botocore.credentials import CredentialProvider, CredentialResolver, Credentials
 
-from rolevault import _private, _source
+from rolevault import _private, _profile, _source
 from rolevault._credentials import METHOD, RoleCredentials
 from rolevault._fetcher import Fetcher
 from rolevault._healing import Healer
 from rolevault._role import Role
+from rolevault._source import Source
 from rolevault._store import store_for
 from rolevault._sts import Sts
 from rolevault.vault import Vault
 
-logger = logging.getLogger(__name__)
-
 
 class RoleVaultProvider(CredentialProvider):
-    """Gives a session the credentials of one role.
+    """
+    Gives a session the credentials of one role.
 
-    ``rest`` is the chain without us: where the source credentials come from.
+    :param rest: the chain without us, where the source credentials of a role
+        given by its ARN come from.
     """
 
     METHOD = METHOD
@@ -33,34 +37,89 @@ class RoleVaultProvider(CredentialProvider):
         self, role: Role, session: botocore.session.Session, rest: CredentialResolver
     ) -> None:
         super().__init__(session)
+        self._hops = _Hops(session, rest)
         self._role = role
         self._session = session
-        self._rest = rest
         self._loading = threading.Lock()
         self._credentials: RoleCredentials | None = None
 
     def load(self) -> RoleCredentials:
-        """The same object for every thread; nothing is asked before it signs."""
+        """
+        The same object for every thread; nothing is asked before it signs.
+
+        :raises BotoCoreError: the profile's sources contradict each other.
+        """
         with self._loading:
             if self._credentials is None:
-                role, session = self._role, self._session
-                if role.source_profile is not None:
-                    source = _source.of_profile(session, role.source_profile)
-                else:
-                    source = _source.rest_of_chain(session, self._rest)
-                store = store_for(Vault(role.vault_path, role.passphrase))
-                fetcher = Fetcher(role, source, store, Sts(session, role.partition))
-                self._credentials = RoleCredentials(fetcher)
-                Healer(self._credentials).register(session)
+                self._credentials = self._hops.credentials(self._role, self._role.visited)
+                Healer(self._credentials).register(self._session)
             return self._credentials
 
 
+class _Hops:
+    """Credentials of roles that are entered from other roles; each hop has its entry."""
+
+    def __init__(self, session: botocore.session.Session, rest: CredentialResolver) -> None:
+        self._session = session
+        self._rest = rest
+
+    def credentials(self, role: Role, visited: Sequence[str]) -> RoleCredentials:
+        store = store_for(Vault(role.vault_path, role.passphrase))
+        sts = Sts(self._session, role.partition)
+        return RoleCredentials(Fetcher(role, self._source(role, visited), store, sts))
+
+    def _source(self, role: Role, visited: Sequence[str]) -> Source:
+        if role.is_profiles:
+            _profile.check_source(self._session, role.profile or "default", visited)
+        if role.credential_source is not None:
+            return _source.of_name(self._session, role.credential_source, role.profile or "default")
+        if role.source_profile is not None:
+            return self._of_profile(role, role.source_profile, visited)
+        profile = _profile.chosen(self._session)
+        methods = [provider.METHOD for provider in self._rest.providers]
+        if _profile.is_role(_profile.fields(self._session, profile)) and "assume-role" in methods:
+            return self._of_role_chain(role, profile, methods.index("assume-role"))
+        return _source.of_chain(self._session, self._rest)
+
+    def _of_profile(self, role: Role, profile: str, visited: Sequence[str]) -> Source:
+        found = _profile.fields(self._session, profile)
+        if _profile.has_keys(found) or not _profile.is_role(found):
+            return _source.of_profile(self._session, profile)
+        return self._hop(role, profile, (*visited, profile))
+
+    def _hop(self, role: Role, profile: str, visited: Sequence[str]) -> Source:
+        values = _profile.role_values(self._session, profile)
+        hop = self.credentials(role.hop(values), visited)
+        return Source({"hop": hop.fetcher.key}, lambda: hop)
+
+    def _of_role_chain(self, role: Role, profile: str, place: int) -> Source:
+        """The session's own chain, with our hop where botocore would assume the role."""
+        hop = self._hop(role, profile, (profile,))
+        before = CredentialResolver(self._rest.providers[:place])
+        chain = _source.of_chain(self._session, before)
+
+        def load() -> Credentials:
+            return before.load_credentials() or hop.resolve()
+
+        return Source(chain.identity if "access_key_id" in chain.identity else hop.identity, load)
+
+
 def resolver_with(role: Role, session: botocore.session.Session) -> CredentialResolver:
-    """Botocore's own chain with our provider first. Keys given to a client or a
-    session never come here: they win, as boto3 users expect.
     """
-    rest = botocore.credentials.create_credential_resolver(
+    botocore's own chain and our provider in it: first for a role given by its
+    ARN, else where botocore would assume the profile's role. Keys given to a
+    client or a session never come here: they win, as boto3 users expect.
+    """
+    chain = botocore.credentials.create_credential_resolver(
         session, region_name=_private.last_region(session)
     )
+    rest = CredentialResolver(list(chain.providers))
     provider = RoleVaultProvider(role, session, rest)
-    return CredentialResolver([provider, *rest.providers])
+    if not role.is_profiles:
+        chain.providers.insert(0, provider)
+        return chain
+    if role.profile_is_explicit:
+        # A named profile beats the environment's keys, as in botocore.
+        chain.remove("env")
+    chain.insert_before("assume-role", provider)
+    return chain

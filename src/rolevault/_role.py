@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -102,6 +102,12 @@ class Role:
     region_name: str | None = None
     passphrase: str | Callable[[], str] | None = field(default=None, repr=False)
     vault_path: str | os.PathLike[str] | None = None
+    # What only a profile can say, and what is known of how the role was named.
+    credential_source: str | None = None
+    mfa_process: str | None = None
+    duration_is_wish: bool = False  # served shorter where STS allows only that
+    is_profiles: bool = False  # the role_arn stands in the profile
+    profile_is_explicit: bool = False
 
     def __post_init__(self) -> None:
         _text(
@@ -191,6 +197,42 @@ class Role:
         if path is not None and not (isinstance(path, str | os.PathLike) and os.fspath(path)):
             raise _bad("vault_path", path, "must be a path.")
 
+    @classmethod
+    def given(
+        cls, role_arn: str | None, options: "Options", values: Mapping[str, Any], *, explicit: bool
+    ) -> "Role":
+        """
+        The role that a caller's options and a profile's values name together;
+        options win.
+
+        :param explicit: the profile was named, not found in the environment.
+        """
+        own: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        if "duration_seconds" in own:
+            values = {**values, "duration_is_wish": False}
+        if "source_profile" in own:
+            values = {**values, "credential_source": None}
+        named = {"profile_is_explicit": explicit}
+        if role_arn is None:
+            return cls(**{**values, "is_profiles": True, **named, **own})
+        return cls(**{**values, **named, **own, "role_arn": role_arn})
+
+    def hop(self, values: Mapping[str, Any]) -> "Role":
+        """The role of a source profile, asked for and stored the way this one is."""
+        return Role(
+            **values,
+            is_profiles=True,
+            mfa_callback=self.mfa_callback,
+            mfa_session_seconds=self.mfa_session_seconds,
+            passphrase=self.passphrase,
+            vault_path=self.vault_path,
+        )
+
+    @property
+    def visited(self) -> tuple[str, ...]:
+        """The profiles that led to the role."""
+        return (self.profile,) if self.profile is not None else ()
+
     @property
     def partition(self) -> str:
         """``aws``, ``aws-cn``, …"""
@@ -215,18 +257,24 @@ class Role:
         """Whether a code goes straight to AssumeRole: there is no MFA session, or
         the role's own session shall outlive what STS grants through one.
         """
-        return self.mfa_serial is not None and (
-            self.mfa_session_seconds == 0 or (self.duration_seconds or 0) > CHAINED_SECONDS
-        )
+        outlives = (self.duration_seconds or 0) > CHAINED_SECONDS and not self.duration_is_wish
+        return self.mfa_serial is not None and (self.mfa_session_seconds == 0 or outlives)
 
-    def arguments(self) -> dict[str, Any]:
-        """AssumeRole's arguments, without SerialNumber and TokenCode."""
+    def arguments(self, *, chained: bool = False) -> dict[str, Any]:
+        """
+        AssumeRole's arguments, without SerialNumber and TokenCode.
+
+        :param chained: the call is made with temporary credentials, so a
+            profile's wish for more than an hour is served with an hour.
+        """
         arguments: dict[str, Any] = {
             "RoleArn": self.role_arn,
             "RoleSessionName": self.session_name,
         }
         if self.duration_seconds is not None:
-            arguments["DurationSeconds"] = self.duration_seconds
+            wish = chained and self.duration_is_wish
+            most = CHAINED_SECONDS if wish else self.duration_seconds
+            arguments["DurationSeconds"] = min(self.duration_seconds, most)
         if self.external_id is not None:
             arguments["ExternalId"] = self.external_id
         if self.policy is not None:
@@ -259,10 +307,6 @@ class Role:
         return digest(
             "role", arguments, {"mfa_serial": self.mfa_serial, "source": source, "sts": endpoint}
         )
-
-    def with_profile(self, values: Mapping[str, Any]) -> "Role":
-        """The same role with a profile's values where nothing was given."""
-        return replace(self, **values)
 
 
 def digest(*parts: object) -> str:

@@ -1,4 +1,5 @@
-"""Who assumes the role: the source credentials, and who they are before they
+"""
+Who assumes the role: the source credentials, and who they are before they
 are resolved.
 
 A warm start needs only the latter, read from configuration alone: no process
@@ -13,9 +14,9 @@ from typing import Any
 import botocore.credentials
 import botocore.session
 from botocore.credentials import CredentialResolver, Credentials
-from botocore.exceptions import InvalidConfigError, NoCredentialsError
+from botocore.exceptions import CredentialRetrievalError, InvalidConfigError, NoCredentialsError
 
-from rolevault import _private
+from rolevault import _private, _profile
 
 #: Providers whose credentials are a role's. A code could never work with them:
 #: the MFA device belongs to a user.
@@ -30,30 +31,26 @@ ROLE_METHODS = frozenset(
     }
 )
 
-#: What tells one profile's identity from another's. Secrets are not among them.
-_IDENTITY_FIELDS = (
+#: What tells one source from another. Secrets are not among them.
+_FIELDS = (
     "role_arn",
-    "credential_source",
-    "external_id",
-    "mfa_serial",
     "web_identity_token_file",
     "credential_process",
     "login_session",
-    "sso_start_url",
     "sso_session",
+    "sso_start_url",
     "sso_account_id",
     "sso_role_name",
 )
-
-_ENVIRONMENT_FIELDS = (
+_VARIABLES = (
     "AWS_ROLE_ARN",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 
-#: What a source profile does not fall back to: the machine's own role, or an
-#: unrelated file, would answer for a profile without keys.
+#: Not a source profile's own: the environment, the machine's role or an
+#: unrelated file would answer for a profile without keys.
 _NOT_A_PROFILES = (
     "env",
     "assume-role",
@@ -74,8 +71,9 @@ class Source:
         self._credentials: Credentials | None = None
 
     def resolve(self) -> Credentials:
-        """:raises NoCredentialsError: nothing in the chain has any; and whatever
-        botocore's providers raise.
+        """
+        :raises NoCredentialsError: nothing in the chain has any; and whatever
+            botocore's providers raise.
         """
         with self._loading:
             if self._credentials is None:
@@ -85,61 +83,90 @@ class Source:
             return self._credentials
 
 
-def rest_of_chain(session: botocore.session.Session, rest: CredentialResolver) -> Source:
-    """The source of a role given by its ARN: what the session would use without us."""
-    profile = session.get_config_variable("profile") or "default"
-    explicit = session.instance_variables().get("profile") is not None
-    return Source(_identity(session, profile, environment=not explicit), rest.load_credentials)
+def of_chain(session: botocore.session.Session, chain: CredentialResolver) -> Source:
+    """What the session would use without us."""
+    identity: dict[str, Any] = {}
+    profile = _profile.chosen(session)
+    if any(provider.METHOD == "env" for provider in chain.providers):
+        if key := os.environ.get("AWS_ACCESS_KEY_ID"):
+            return Source({"access_key_id": key}, chain.load_credentials)
+        identity = {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
+    return Source({**identity, **_identity(session, profile)}, chain.load_credentials)
 
 
 def of_profile(session: botocore.session.Session, profile: str) -> Source:
-    """The source in a profile that is no role itself.
+    """
+    What a source profile holds that is no role itself.
 
-    :raises InvalidConfigError: when resolved, if the profile has no credentials.
+    :raises InvalidConfigError: when resolved, if it holds no credentials.
     """
 
     def load() -> Credentials:
         child = botocore.session.Session(profile=profile)
-        region = session.get_config_variable("region") or _private.last_region(session)
-        resolver = botocore.credentials.create_credential_resolver(child, region_name=region)
+        chain = _standard_chain(child, _region(session))
         for method in _NOT_A_PROFILES:
-            resolver.remove(method)
-        credentials: Credentials | None = resolver.load_credentials()
+            chain.remove(method)
+        credentials: Credentials | None = chain.load_credentials()
         if credentials is None:
+            message = f'The source profile "{profile}" must have credentials.'
+            raise InvalidConfigError(error_msg=message)
+        return credentials
+
+    return Source(_identity(session, profile), load)
+
+
+def of_name(session: botocore.session.Session, credential_source: str, profile: str) -> Source:
+    """
+    ``credential_source``: Environment, Ec2InstanceMetadata or EcsContainer.
+
+    :raises InvalidConfigError: when resolved, if it is none of these.
+    :raises CredentialRetrievalError: when resolved, if it has no credentials.
+    """
+    identity: dict[str, Any] = {"credential_source": credential_source}
+    if credential_source.lower() == "environment":
+        identity = {"access_key_id": os.environ.get("AWS_ACCESS_KEY_ID")}
+
+    def load() -> Credentials:
+        # A session without a profile of its own, so that its chain has them all.
+        chain = _standard_chain(botocore.session.Session(), _region(session))
+        found = [
+            provider
+            for provider in chain.providers
+            if provider.METHOD in ("env", "container-role", "iam-role")
+            and str(provider.CANONICAL_NAME).lower() == credential_source.lower()
+        ]
+        if not found:
             raise InvalidConfigError(
-                error_msg=f'The source profile "{profile}" must have credentials.'
+                error_msg=f'The credential source "{credential_source}" referenced in profile '
+                f'"{profile}" is not valid.'
+            )
+        credentials: Credentials | None = found[0].load()
+        if credentials is None:
+            raise CredentialRetrievalError(
+                provider=credential_source,
+                error_msg="No credentials found in credential_source referenced in profile "
+                f"{profile}",
             )
         return credentials
 
-    return Source(_identity(session, profile, environment=False), load)
+    return Source(identity, load)
 
 
-def _identity(
-    session: botocore.session.Session, profile: str, *, environment: bool
-) -> Mapping[str, Any]:
-    if environment and (key := os.environ.get("AWS_ACCESS_KEY_ID")):
+def _standard_chain(child: botocore.session.Session, region: str | None) -> CredentialResolver:
+    return botocore.credentials.create_credential_resolver(child, region_name=region)
+
+
+def _region(session: botocore.session.Session) -> str | None:
+    region: str | None = session.get_config_variable("region") or _private.last_region(session)
+    return region
+
+
+def _identity(session: botocore.session.Session, profile: str) -> Mapping[str, Any]:
+    found = _profile.fields(session, profile)
+    if key := found.get("aws_access_key_id"):
         return {"access_key_id": key}
-    config = session.full_config
-    fields = config.get("profiles", {}).get(profile, {})
-    if "role_arn" not in fields and (key := fields.get("aws_access_key_id")):
-        return {"access_key_id": key}
-    identity: dict[str, Any] = {name: fields[name] for name in _IDENTITY_FIELDS if fields.get(name)}
-    if sso := fields.get("sso_session"):
-        identity["sso"] = config.get("sso_sessions", {}).get(sso, {}).get("sso_start_url")
-    if "role_arn" in fields and (source := fields.get("source_profile")):
-        # A loop is botocore's to report: here it only must not hang.
-        identity["source_profile"] = (
-            source if source == profile else _chain(config["profiles"], source, {profile})
-        )
-    if environment:
-        identity |= {name: os.environ[name] for name in _ENVIRONMENT_FIELDS if os.environ.get(name)}
+    identity = {name: found[name] for name in _FIELDS if name in found}
+    if name := found.get("sso_session"):
+        sso = session.full_config.get("sso_sessions", {}).get(name, {})
+        identity["sso_start_url"] = sso.get("sso_start_url")
     return {"profile": profile, **identity}
-
-
-def _chain(profiles: Mapping[str, Any], name: str, seen: set[str]) -> list[Any]:
-    fields = profiles.get(name, {})
-    hop = [name, fields.get("aws_access_key_id"), fields.get("role_arn")]
-    source = fields.get("source_profile")
-    if source is None or source in seen or hop[1]:
-        return hop
-    return [*hop, _chain(profiles, source, seen | {name})]
