@@ -119,7 +119,9 @@ def python() -> Iterator[Python]:
             "env": environment,
             **settings,
         }
-        process = subprocess.Popen([sys.executable, "-c", script, *arguments], **options)  # type: ignore[call-overload]
+        process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
+            [sys.executable, "-c", script, *arguments], **options
+        )
         started.append(process)
         return process
 
