@@ -58,9 +58,9 @@ class WrongPassphraseError(RoleVaultError):
     """The passphrase does not open the vault. The file is left as it is."""
 
     fmt = (
-        "Wrong passphrase for {path} (a header altered on purpose looks the same). "
-        "Try again; if the passphrase is lost, delete the file: its sessions are "
-        "forgotten and a new code is asked for."
+        "Wrong passphrase for {path}. Try again; if it is lost, delete the file: its "
+        "sessions are forgotten and a new code is asked for. "
+        "(A header that was altered on purpose looks the same.)"
     )
     path: str
 
