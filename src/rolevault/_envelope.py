@@ -11,8 +11,6 @@ Pure: no files, no clock, and no randomness when salts and keys are passed in.
 
 import base64
 import hashlib
-import json
-import math
 import os
 import re
 import unicodedata
@@ -22,7 +20,7 @@ from typing import Any, NamedTuple
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from rolevault import _sealing
+from rolevault import _canonical, _sealing
 from rolevault.errors import (
     ConfigurationError,
     UnsupportedPlatformError,
@@ -79,7 +77,7 @@ class Kdf:
 
     def __bytes__(self) -> bytes:
         m, t, p = self.costs
-        return _json({"alg": "argon2id", "m": m, "p": p, "salt": _b64(self.salt), "t": t})
+        return _canonical.dumps({"alg": "argon2id", "m": m, "p": p, "salt": _b64(self.salt), "t": t})
 
 
 @dataclass(frozen=True)
@@ -221,7 +219,7 @@ def write(
             nested more than 32 deep, or larger than the format allows.
     """
     try:
-        text = _json({"entries": contents.entries, "generation": contents.generation})
+        text = _canonical.dumps({"entries": contents.entries, "generation": contents.generation})
     except RecursionError:
         raise ValueError("the entries are nested too deep") from None
     _check_contents(contents)  # after the JSON encoder, which finds cycles
@@ -239,7 +237,7 @@ def _parse_header(header: bytes, path: str) -> Header:
     """Return the header, if its bytes are exactly those that we would have written."""
     malformed = VaultDamagedError(path=path, reason="its header is not a version 1 header")
     try:
-        fields = _parse_json(header[len(_MAGIC) : -1])
+        fields = _canonical.loads(header[len(_MAGIC) : -1])
         kdf = fields["kdf"]
         if isinstance(kdf["alg"], str) and kdf["alg"] != "argon2id":
             raise UnsupportedPlatformError(
@@ -270,7 +268,7 @@ def _parse_contents(plaintext: bytes) -> Contents | None:
     the text they failed on, and would hand it on as their successors' context.
     """
     try:
-        fields = _parse_json(plaintext)
+        fields = _canonical.loads(plaintext)
         contents = Contents(fields.pop("entries"), fields.pop("generation"))
         _check_contents(contents)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -289,17 +287,8 @@ def _check_contents(contents: Contents) -> None:
         isinstance(name, str) and isinstance(entry, dict) for name, entry in entries.items()
     ):
         raise ValueError("the entries are not a mapping of str to mappings")
-    if not _fits(entries, _MAX_DEPTH):
+    if not _canonical.fits(entries, _MAX_DEPTH):
         raise ValueError(f"the entries are nested more than {_MAX_DEPTH} deep")
-
-
-def _fits(value: object, depth: int) -> bool:
-    """Whether containers in `value` stand no more than `depth` deep."""
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list | tuple):
-        return True
-    return depth > 0 and all(_fits(item, depth - 1) for item in value)
 
 
 def _derive(kdf: Kdf, passphrase: str) -> bytes:
@@ -342,36 +331,6 @@ def _slot_context(kdf: Kdf) -> bytes:
 def _body_context(header: Header) -> bytes:
     """Return what ties a body to its header."""
     return b"rolevault/1 body" + bytes.fromhex(header.id)
-
-
-def _json(value: object) -> bytes:
-    """Return canonical JSON: sorted keys, no spaces, ASCII, finite numbers."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.encode("ascii")
-
-
-def _parse_json(text: bytes) -> Any:
-    """Return the value of `text`; ValueError where it leaves room for two readings."""
-    return json.loads(
-        text.decode("ascii"),  # given bytes, json would guess the encoding
-        object_pairs_hook=_unique,
-        parse_float=_finite,
-        parse_constant=_finite,
-    )
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a key stands twice")
-    return fields
-
-
-def _finite(literal: str) -> float:
-    number = float(literal)
-    if not math.isfinite(number):
-        raise ValueError("not a finite number")
-    return number
 
 
 def _b64(data: bytes) -> str:
