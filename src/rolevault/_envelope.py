@@ -77,7 +77,8 @@ class Kdf:
 
     def __bytes__(self) -> bytes:
         m, t, p = self.costs
-        return _canonical.dumps({"alg": "argon2id", "m": m, "p": p, "salt": _b64(self.salt), "t": t})
+        salt = _b64(self.salt)
+        return _canonical.dumps({"alg": "argon2id", "m": m, "p": p, "salt": salt, "t": t})
 
 
 @dataclass(frozen=True)
