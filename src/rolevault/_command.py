@@ -4,12 +4,19 @@ No shell, a limited time, nothing of ours in its environment that it could
 pass on.
 """
 
+import contextlib
 import os
 import re
 import shlex
 import signal
 import subprocess
+import threading
 from collections.abc import Sequence
+from io import FileIO
+from pathlib import Path
+from typing import IO
+
+from rolevault import _terminal
 
 TIMEOUT_SECONDS = 30.0
 _OUTPUT_LIMIT = 64 * 1024
@@ -40,50 +47,117 @@ def environment() -> dict[str, str]:
 def run(argv: Sequence[str], *, shell: bool = False) -> bytes:
     """What the command prints on its standard output.
 
-    Its stdin is the terminal where there is one, so that a hardware key's tool
-    can ask for a touch. Its stderr is shown where it fails.
+    In the foreground of a terminal, that is its stdin, and its stderr is shown
+    there as it comes: a hardware key's tool asks for a touch. Elsewhere its
+    stdin is empty.
 
     :raises CommandFailedError: not found, failed, silent, or slower than 30 s.
     """
     if not argv:
         raise CommandFailedError("it is empty")
-    try:
-        stdin = os.open("/dev/tty" if os.name == "posix" else "CON", os.O_RDONLY)
-    except OSError:
-        stdin = os.open(os.devnull, os.O_RDONLY)
-    try:
-        with subprocess.Popen(  # noqa: S603  the user's own command, from their own settings
-            argv[0] if shell else list(argv),
-            shell=shell,  # only a profile's mfa_process, which aws-vault runs this way
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment(),
-        ) as process:
-            try:
-                output, errors = process.communicate(timeout=TIMEOUT_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                reason = f"it did not answer within {TIMEOUT_SECONDS:g} s"
-                raise CommandFailedError(reason) from None
-            except BaseException:
-                process.kill()
-                raise
-    except OSError as error:
-        raise CommandFailedError(f"it cannot be started: {error.strerror}") from None
-    finally:
-        os.close(stdin)
+    with contextlib.ExitStack() as stack:
+        terminal = None
+        with contextlib.suppress(_terminal.NobodyThereError):
+            terminal = stack.enter_context(_terminal.open_terminal())
+        try:
+            process = subprocess.Popen(  # noqa: S603  the user's own, from their own settings
+                argv[0] if shell else list(argv),
+                shell=shell,  # only a profile's mfa_process, which aws-vault runs this way
+                stdin=terminal or subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=environment(),
+            )
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise CommandFailedError(f"it cannot be started: {reason}") from None
+        output = _Reader(process.stdout, limited=True)
+        errors = _Reader(process.stderr, shown_on=terminal)
+        try:
+            process.wait(TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            reason = f"it did not answer within {TIMEOUT_SECONDS:g} s"
+            raise CommandFailedError(reason + errors.said()) from None
+        finally:
+            if process.returncode is None:
+                _kill(process.pid)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(1)
+            output.finish()
+            errors.finish()
+    if output.overflowed:
+        raise CommandFailedError("it printed too much")
     if process.returncode:
-        said = errors.decode(errors="replace").strip()[-500:]
-        raise CommandFailedError(
-            f"it ended with {_status(process.returncode)}" + (f" and said: {said}" if said else "")
-        )
-    if not output or len(output) > _OUTPUT_LIMIT:
-        raise CommandFailedError("it printed nothing" if not output else "it printed too much")
-    return output
+        raise CommandFailedError(f"it ended with {_status(process.returncode)}" + errors.said())
+    if not output.data:
+        raise CommandFailedError("it printed nothing" + errors.said())
+    return bytes(output.data)
+
+
+class _Reader(threading.Thread):
+    """Reads one pipe of the command, so that it never waits for us.
+
+    :param limited: too much of it ends the command; else only its end is kept.
+    :param shown_on: the terminal on which it appears as it comes.
+    """
+
+    def __init__(
+        self, pipe: IO[bytes] | None, *, limited: bool = False, shown_on: FileIO | None = None
+    ) -> None:
+        super().__init__(daemon=True)
+        assert pipe is not None  # noqa: S101  Popen was asked for it
+        self.data = bytearray()
+        self.overflowed = False
+        self._limited = limited
+        self._pipe = pipe
+        self._shown_on = shown_on
+        self.start()
+
+    def run(self) -> None:
+        # Closed under us, by finish() or by the terminal's end.
+        with contextlib.suppress(OSError, ValueError):
+            while not self.overflowed and (chunk := self._pipe.read(4096)):
+                self.data += chunk
+                if self._limited:
+                    self.overflowed = len(self.data) > _OUTPUT_LIMIT
+                else:
+                    del self.data[:-_OUTPUT_LIMIT]
+                if self._shown_on is not None:
+                    self._shown_on.write(chunk)
+        # Whoever prints without end is ended by SIGPIPE.
+        self._pipe.close()
+
+    def finish(self) -> None:
+        """All that the command printed is in the pipe. A daemon that it started
+        may hold the pipe open and is not waited for.
+        """
+        self.join(1)
+        self._pipe.close()
+
+    def said(self) -> str:
+        text = self.data.decode(errors="replace").strip()[-500:]
+        return f" and said: {text}" if text else ""
+
+
+def _kill(pid: int) -> None:
+    """End the command and what it started, which would go on reading the
+    terminal. Where there is no ``/proc``, only itself.
+    """
+    if os.name != "posix":
+        os.kill(pid, signal.SIGTERM)
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        # Stopped, it starts no more and its children's ids are not given away.
+        os.kill(pid, signal.SIGSTOP)
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                for child in (task / "children").read_text().split():
+                    _kill(int(child))
+        os.kill(pid, signal.SIGKILL)
 
 
 def _status(code: int) -> str:
-    if code < 0:
+    with contextlib.suppress(ValueError):
         return signal.Signals(-code).name
     return f"status {code}"

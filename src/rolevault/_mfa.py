@@ -6,6 +6,7 @@ answer is the latter).
 """
 
 import logging
+import math
 import os
 import re
 import time
@@ -16,8 +17,12 @@ from typing import TypeVar
 from botocore.exceptions import (
     ClientError,
     ConnectionClosedError,
-    HTTPClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    IncompleteReadError,
+    ProxyConnectionError,
     ReadTimeoutError,
+    ResponseStreamingError,
 )
 from botocore.parsers import ResponseParserError
 
@@ -82,37 +87,48 @@ def with_code(serial: str, reason: str, callback: Callback, send: Callable[[str]
         code = _ask(MfaRequest(serial, reason, attempt, last_error), callback)
         # Read after the prompt: people take their time.
         now = time.time()
+        wait = math.ceil(STEP_SECONDS - now % STEP_SECONDS)
         lost = None
         if not re.fullmatch(r"[0-9]{6}", code):
             last_error = "A code has six digits."
             continue
         if used_codes.has(serial, code, now):
-            wait = STEP_SECONDS - now % STEP_SECONDS
-            last_error = f"This code was already used; the next one comes in {wait:.0f} s."
-            if isinstance(callback, Sequence) and attempt < ATTEMPTS:
-                time.sleep(wait)
-            continue
-        used_codes.add(serial, [code], now + CODE_LIFE_SECONDS)
-        try:
-            return send(code)
-        except ClientError as error:
-            if _is_about_code(error):
-                last_error = f"STS says: {error.response['Error'].get('Message', '')}"
-            elif _is_fault(error):
-                last_error, lost = f"STS failed ({error}). The code counts as used.", error
-            else:
+            last_error = f"This code was already used; the next one comes in {wait} s."
+        else:
+            used_codes.add(serial, [code], now + CODE_LIFE_SECONDS)
+            try:
+                return send(code)
+            except ClientError as error:
+                if _is_about_code(error):
+                    last_error = f"STS says: {error.response['Error']['Message'].strip()}"
+                elif _is_fault(error):
+                    last_error, lost = f"STS failed ({error}). The code counts as used.", error
+                else:
+                    raise
+            except _ANSWER_LOST as error:
+                # It may have arrived: sent again, a right code would be called wrong.
+                last_error, lost = "STS's answer was lost. The code counts as used.", error
+            except _NOT_SENT:
+                used_codes.add(serial, [code], 0)
                 raise
-        except (ReadTimeoutError, ConnectionClosedError, ResponseParserError) as error:
-            # It may have arrived: sent again, a right code would be called wrong.
-            last_error, lost = "STS's answer was lost. The code counts as used.", error
-        except HTTPClientError:
-            # No connection was made, so the code was not sent.
-            used_codes.add(serial, [code], 0)
-            raise
         logger.info("Attempt %d of %d with a code of %s failed.", attempt, ATTEMPTS, serial)
+        if isinstance(callback, Sequence) and attempt < ATTEMPTS:
+            # Until the next time step it would print the same code.
+            time.sleep(wait)
     if lost is not None:
         raise lost
     raise MfaFailedError(serial=serial, attempts=ATTEMPTS, last_error=last_error or "none.")
+
+
+#: No connection was made.
+_NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
+_ANSWER_LOST = (
+    ConnectionClosedError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseParserError,
+    ResponseStreamingError,
+)
 
 
 def _is_about_code(error: ClientError) -> bool:
@@ -138,22 +154,28 @@ def _ask(request: MfaRequest, callback: Callback) -> str:
             )
     else:
         try:
-            code = _command.run(callback).decode(errors="replace")
+            # A text is a profile's mfa_process, which aws-vault gives to the shell.
+            text = isinstance(callback, str)
+            argv = [str(callback)] if text else callback
+            code = _command.run(argv, shell=text).decode(errors="replace")
         except _command.CommandFailedError as error:
             raise MfaFailedError(
                 serial=request.serial,
                 attempts=request.attempt,
-                last_error=f"{os.path.basename(callback[0])}: {error}.",
+                last_error=f"{os.path.basename(argv[0])}: {error}.",
             ) from None
     return "".join(code.split())
 
 
 def _ask_person(request: MfaRequest) -> str:
-    complaint = f"{request.last_error}\n" if request.last_error else ""
+    if request.attempt == 1:
+        why = f"rolevault needs an MFA code {request.reason}."
+    else:
+        why = f"{request.last_error}\nAttempt {request.attempt} of {ATTEMPTS} {request.reason}."
     try:
-        return _terminal.ask(
-            f"{complaint}MFA code of {request.serial} {request.reason}: ", hidden=False
-        )
+        # Shown as it is typed: a code is worth nothing once it is sent, and a
+        # mistyped one costs half a minute.
+        return _terminal.ask(f"{why}\nCode of {request.serial}: ", hidden=False)
     except _terminal.NobodyThereError as error:
         raise MfaRequiredError(
             serial=request.serial, purpose=request.reason, reason=str(error)

@@ -3,12 +3,17 @@ redirected, or in a notebook; one prompt at a time, and never where nobody can
 answer.
 """
 
+import atexit
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+from types import FrameType
 
 #: How long a prompt waits for another one at the same terminal.
 PATIENCE_SECONDS = 120.0
@@ -40,6 +45,8 @@ def ask(prompt: str, *, hidden: bool) -> str:
     if os.environ.get("ROLEVAULT_NESTED"):
         # The parent holds the terminal and waits for us: asking would deadlock.
         raise NobodyThereError("this process was started by rolevault itself")
+    # What STS or a path says must not steer the terminal.
+    prompt = "".join(c if c.isprintable() or c == "\n" else "?" for c in prompt)
     if not _one_prompt.acquire(timeout=PATIENCE_SECONDS):
         raise NobodyThereError("another prompt of this process is not answered")
     try:
@@ -50,6 +57,40 @@ def ask(prompt: str, *, hidden: bool) -> str:
         return _ask_windows(prompt, hidden)
     finally:
         _one_prompt.release()
+
+
+def open_terminal() -> FileIO:
+    """The controlling terminal, for a process in its foreground. Reading it from
+    the background would stop the process, with the locks it holds.
+
+    :raises NobodyThereError: there is none, or this is a background job.
+    """
+    try:
+        tty = FileIO("/dev/tty", "r+")
+    except OSError:
+        raise NobodyThereError("there is no terminal") from None
+    try:
+        _check_foreground(tty)
+    except NobodyThereError:
+        tty.close()
+        raise
+    return tty
+
+
+def _check_foreground(tty: FileIO) -> None:
+    try:
+        in_foreground = os.tcgetpgrp(tty.fileno()) == os.getpgrp()
+    except OSError:
+        raise NobodyThereError("the terminal was closed") from None
+    if not in_foreground:
+        raise NobodyThereError("this is a background job of its terminal")
+
+
+def _in_foreground(tty: FileIO) -> bool:
+    with contextlib.suppress(NobodyThereError):
+        _check_foreground(tty)
+        return True
+    return False
 
 
 def _in_notebook() -> bool:
@@ -63,89 +104,159 @@ def _ask_notebook(prompt: str, hidden: bool) -> str:
     import builtins
     import getpass
 
-    # ipykernel puts its own functions here, which ask in the browser.
-    reader = getpass.getpass if hidden else builtins.input
+    # While a cell runs, ipykernel puts its own functions here, which ask in the browser.
+    if builtins.input.__module__ == "builtins":
+        raise NobodyThereError("no cell of this notebook is running")
     try:
-        return reader(prompt)
+        return getpass.getpass(prompt) if hidden else input(prompt)
+    except NotImplementedError:  # IPython's StdinNotImplementedError
+        raise NobodyThereError("this notebook's frontend takes no input") from None
     except EOFError:
         raise NobodyThereError("the prompt was closed") from None
-    except Exception as error:
-        # Defined in ipykernel, which need not be importable by that name.
-        if type(error).__name__ != "StdinNotImplementedError":
-            raise
-        raise NobodyThereError("this notebook's frontend takes no input") from None
 
 
 def _ask_posix(prompt: str, hidden: bool) -> str:
     import termios
 
-    try:
-        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        raise NobodyThereError("there is no terminal") from None
-    with open(terminal, "r+b", buffering=0) as tty:
-        # Reading from the background would stop this process while it holds a lock.
-        if os.tcgetpgrp(terminal) != os.getpgrp():
-            raise NobodyThereError("this is a background job of its terminal")
-        with _alone_at_terminal():
-            before = termios.tcgetattr(terminal)
-            if hidden:
-                silent = termios.tcgetattr(terminal)
-                silent[3] &= ~termios.ECHO
-                termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
-            try:
-                tty.write(prompt.encode(errors="replace"))
+    with open_terminal() as tty, _alone_at_terminal(), _unstoppable():
+        # Again: it may have been put there while another prompt was answered.
+        _check_foreground(tty)
+        try:
+            with _prompting(tty, prompt.encode(errors="replace"), hidden):
                 line = tty.readline()
-            finally:
-                if hidden:
-                    # Also after Ctrl-C: the shell must not stay silent.
-                    termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
-                    tty.write(b"\n")
-    if not line:
-        raise NobodyThereError("the prompt was closed")
+                if not line:
+                    raise NobodyThereError("the prompt was closed")
+        except (OSError, termios.error):
+            # EIO: put into the background while it read, or closed.
+            _check_foreground(tty)
+            raise NobodyThereError("the terminal was closed") from None
     return os.fsdecode(line).rstrip("\r\n")
+
+
+@contextlib.contextmanager
+def _unstoppable() -> Iterator[None]:
+    """Reading in the background fails with EIO here, instead of stopping a
+    process that holds locks. Masks are a thread's own.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN, signal.SIGTTOU})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _prompting(tty: FileIO, prompt: bytes, hidden: bool) -> Iterator[None]:
+    """The terminal in the modes that a prompt needs, the prompt on it. However it
+    ends, the shell is not left silent: by an exception, at the interpreter's exit
+    (which does not wait for a daemon thread), or by a signal. Signals can be
+    caught in the main thread only: SIGTERM leaves another thread's hidden prompt
+    without echo.
+    """
+    import termios
+
+    before = termios.tcgetattr(tty)
+    modes = termios.tcgetattr(tty)
+    # Another program may have left it raw: Enter must end a line, Ctrl-C interrupt.
+    modes[0] |= termios.ICRNL
+    modes[1] |= termios.OPOST
+    modes[3] |= termios.ICANON | termios.ISIG | termios.ECHO | termios.ECHOE
+    if hidden:
+        modes[3] = modes[3] & ~termios.ECHO | termios.ECHONL
+
+    def begin() -> None:
+        # What was typed before the prompt was not meant for it.
+        termios.tcsetattr(tty, termios.TCSAFLUSH, modes)
+        tty.write(prompt)
+
+    def end() -> None:
+        # In the background the modes are the shell's. Half a passphrase is flushed.
+        with contextlib.suppress(OSError, termios.error):
+            if _in_foreground(tty):
+                termios.tcsetattr(tty, termios.TCSAFLUSH, before)
+
+    def signalled(number: int, _: FrameType | None) -> None:
+        end()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+        # It was Ctrl-Z, and now the job goes on.
+        signal.signal(number, signalled)
+        if _in_foreground(tty):
+            begin()
+
+    caught: list[signal.Signals] = []
+    atexit.register(end)
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, signalled)
+                    caught.append(number)
+        begin()
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            tty.write(b"\n")
+        raise
+    finally:
+        end()
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+        atexit.unregister(end)
 
 
 @contextlib.contextmanager
 def _alone_at_terminal() -> Iterator[None]:
     """Hold the terminal against prompts of other processes: a lock on its device.
-
-    ``/dev/tty`` itself is one device for all terminals, so the name is taken
-    from a standard stream; where all three are redirected, prompts of two
-    processes can interleave.
+    Where its name is unknown or another user's (``su``), prompts can interleave.
     """
     import fcntl
 
-    name = next((os.ttyname(stream) for stream in (2, 1, 0) if os.isatty(stream)), None)
-    if name is None:
+    flags = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            device = os.open(_device_name(), flags)
+            stack.callback(os.close, device)
+            _lock(device)
+            # Closing is not enough where a thread has forked meanwhile.
+            stack.callback(fcntl.flock, device, fcntl.LOCK_UN)
         yield
-        return
-    device = os.open(name, os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        until = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                fcntl.flock(device, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    reason = "another process is asking at this terminal"
-                    raise NobodyThereError(reason) from None
-                time.sleep(0.05)
-        yield
-    finally:
-        os.close(device)
+
+
+def _lock(device: int) -> None:
+    import fcntl
+
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return fcntl.flock(device, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise NobodyThereError("another process is asking at this terminal") from None
+            time.sleep(0.05)
+
+
+def _device_name() -> str:
+    """The controlling terminal's own name: ``/dev/tty`` is one file for all."""
+    with contextlib.suppress(OSError):
+        # Linux tells it even where all three streams are redirected (proc_pid_stat(5)).
+        number = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[4])
+        if os.major(number) == 136:  # Unix98 pseudo-terminals
+            return f"/dev/pts/{os.minor(number)}"
+    return next((os.ttyname(stream) for stream in (2, 1, 0) if os.isatty(stream)), "")
 
 
 def _ask_windows(prompt: str, hidden: bool) -> str:
     import getpass
 
-    if not (sys.stdin and sys.stdin.isatty()):
-        raise NobodyThereError("there is no terminal")
     try:
-        if hidden:
-            return getpass.getpass(prompt)
-        print(prompt, end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().rstrip("\r\n")
-    except EOFError:
-        raise NobodyThereError("the prompt was closed") from None
+        with open("CONIN$") as keyboard, open("CONOUT$", "w") as screen:
+            if hidden:
+                return getpass.getpass(prompt)
+            print(prompt, end="", file=screen, flush=True)
+            line = keyboard.readline()
+    except OSError:
+        raise NobodyThereError("there is no terminal") from None
+    if not line:
+        raise NobodyThereError("the prompt was closed")
+    return line.rstrip("\r\n")

@@ -1,0 +1,120 @@
+"""
+A person at a terminal: a real pseudo-terminal with a process of its own session
+behind it. What the process writes is on the ``screen``; what the person types
+arrives as from a keyboard, Ctrl-C and Ctrl-Z included.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Mapping, Sequence
+
+CTRL_C, CTRL_D, CTRL_Z, CTRL_BACKSLASH = "\x03", "\x04", "\x1a", "\x1c"
+
+#: Makes its stdin the controlling terminal, then becomes the program. Not
+#: ``pty.fork``: this process has threads.
+_GETTY = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
+
+class PtyUser:
+    """
+    A program on a terminal of its own, and who sits there. Ends both when left.
+    """
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        # The terminal outlives its programs here, so that its modes can be looked at.
+        self._keyboard, self._terminal = pty.openpty()
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
+        self.name = os.ttyname(self._terminal)
+        self._open = [self._keyboard, self._terminal]
+        self.screen = ""
+        self._seen = 0
+        self.process = subprocess.Popen(
+            [sys.executable, "-ISc", _GETTY, *argv],
+            stdin=self._terminal,
+            stdout=self._terminal,
+            stderr=self._terminal,
+            env=None if env is None else dict(env),
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> PtyUser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.hang_up()
+        self.process.wait()
+
+    def type(self, keys: str) -> None:
+        """
+        Press keys; ``\\r`` is Enter.
+        """
+        os.write(self._keyboard, keys.encode())
+
+    def sees(self, text: str, timeout: float = 30.0) -> str:
+        """
+        Wait until ``text`` comes up after what was seen before; return what
+        came up until then.
+        """
+        until = time.monotonic() + timeout
+        while (at := self.screen.find(text, self._seen)) < 0:
+            over = self.process.poll() is not None or time.monotonic() > until
+            if not self._read(0.05) and over:
+                raise AssertionError(f"{text!r} did not come up; the screen:\n{self.screen}")
+        before = self.screen[self._seen : at]
+        self._seen = at + len(text)
+        return before
+
+    def leaves(self, timeout: float = 30.0) -> int:
+        """
+        Wait for the program's end; return its exit status.
+        """
+        until = time.monotonic() + timeout
+        while self.process.poll() is None and time.monotonic() < until:
+            self._read(0.02)
+        while self._read(0):
+            pass
+        return self.process.wait(0)
+
+    @property
+    def modes(self) -> list[object]:
+        """
+        The terminal's, as ``termios`` has them.
+        """
+        return list(termios.tcgetattr(self._terminal))
+
+    @property
+    def echo(self) -> bool:
+        """
+        Whether the terminal shows what is typed.
+        """
+        return bool(termios.tcgetattr(self._terminal)[3] & termios.ECHO)
+
+    def hang_up(self) -> None:
+        """
+        Close the terminal's window.
+        """
+        while self._open:
+            os.close(self._open.pop())
+
+    def _read(self, seconds: float) -> bool:
+        """
+        Take what is there, or wait for it; False when time is up.
+        """
+        if not select.select([self._keyboard], [], [], max(0.0, seconds))[0]:
+            return False
+        data = os.read(self._keyboard, 65536)
+        self.screen += data.decode(errors="replace").replace("\r\n", "\n")
+        return bool(data)

@@ -1,0 +1,178 @@
+"""
+In a Jupyter notebook: a real ipykernel, driven as a frontend drives it. There is
+no terminal, and still somebody to ask.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import PASSPHRASE, Alice
+from local_sts import LocalSts, Role
+
+pytest.importorskip("ipykernel", reason="no ipykernel here: notebooks are not tested")
+manager = pytest.importorskip("jupyter_client.manager", reason="no jupyter_client here")
+
+
+class Notebook:
+    """A kernel, and the person before its frontend."""
+
+    def __init__(self, directory: Path) -> None:
+        environment = {**os.environ, "HOME": str(directory), "IPYTHONDIR": str(directory)}
+        self._kernel = manager.KernelManager(
+            kernel_name="python3", connection_file=str(directory / "kernel.json")
+        )
+        self._kernel.start_kernel(env=environment)
+        self._client = self._kernel.blocking_client()
+        self._client.start_channels()
+        self._client.wait_for_ready(timeout=60)
+
+    def close(self) -> None:
+        self._client.stop_channels()
+        self._kernel.shutdown_kernel(now=True)
+        self._kernel.cleanup_resources()
+
+    def run(self, cell: str, *answers: str, allow_stdin: bool = True) -> tuple[str, list[Any]]:
+        """
+        Run a cell, type the answers to what it asks; what it printed, with the
+        name and text of the error that ended it, and what it asked.
+        """
+        typed = list(answers)
+        asked: list[Any] = []
+        printed: list[str] = []
+
+        def answer(message: dict[str, Any]) -> None:
+            asked.append(message["content"])
+            self._client.input(typed.pop(0))
+
+        def show(message: dict[str, Any]) -> None:
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                printed.append(content["text"])
+            elif message["msg_type"] == "error":
+                printed.append(f"{content['ename']}: {content['evalue']}")
+
+        self._client.execute_interactive(
+            cell, allow_stdin=allow_stdin, stdin_hook=answer, output_hook=show, timeout=60
+        )
+        assert typed == []
+        return "".join(printed), asked
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
+    notebook = Notebook(tmp_path_factory.mktemp("notebook"))
+    yield notebook
+    notebook.close()
+
+
+@pytest.fixture
+def notebook(kernel: Notebook, alice: Alice, role_a: Role) -> Notebook:
+    """The kernel in the test's environment, without a passphrase in it."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("AWS_") or name == "HOME"
+    }
+    kernel.run(
+        "import os, threading, boto3, rolevault\n"
+        f"os.environ.update({environment!r})\n"
+        "rolevault.uninstall(); boto3.DEFAULT_SESSION = None\n"
+        f"ROLE, MFA = {role_a.arn!r}, {alice.serial!r}"
+    )
+    return kernel
+
+
+INSTALL = "rolevault.install(ROLE, mfa_serial=MFA)"
+CALL = 'print(boto3.client("sts", region_name="eu-west-1").get_caller_identity()["Account"])'
+
+
+def test_cell_asks_in_the_notebook(notebook: Notebook, sts: LocalSts, alice: Alice) -> None:
+    """
+    The passphrase is asked for hidden and twice for a new vault, the code
+    visibly; the answers are used. The cell run again asks nothing.
+    """
+    code = alice.device.fresh_code()
+    cell = f"{INSTALL}\n{CALL}"
+    printed, asked = notebook.run(cell, PASSPHRASE, PASSPHRASE, code)
+    assert printed == "111122223333\n"
+    assert [request["password"] for request in asked] == [True, True, False]
+    assert asked[2]["prompt"] == (
+        "rolevault needs an MFA code to enter role Deploy of account 111122223333.\n"
+        f"Code of {alice.serial}: "
+    )
+    assert notebook.run(cell) == ("111122223333\n", [])
+    assert sts.count("GetSessionToken") == 1
+
+
+def test_wrong_code_is_asked_for_again_in_the_notebook(
+    notebook: Notebook, sts: LocalSts, alice: Alice
+) -> None:
+    """
+    With the reason, as at a terminal.
+    """
+    code = alice.device.fresh_code()
+    cell = f'rolevault.install(ROLE, mfa_serial=MFA, passphrase="{PASSPHRASE}")\n{CALL}'
+    printed, asked = notebook.run(cell, "12345", code)
+    assert printed == "111122223333\n"
+    assert asked[1]["prompt"].startswith("A code has six digits.\nAttempt 2 of 3 ")
+
+
+def test_thread_of_a_cell_asks_in_the_notebook(notebook: Notebook, alice: Alice) -> None:
+    """
+    Work in threads is common there; one of several asks, and all go on.
+    """
+    cell = (
+        f'rolevault.install(ROLE, mfa_serial=MFA, passphrase="{PASSPHRASE}")\n'
+        f"threads = [threading.Thread(target=lambda: {CALL}) for _ in range(3)]\n"
+        "for each in threads: each.start()\n"
+        "for each in threads: each.join()"
+    )
+    printed, asked = notebook.run(cell, alice.device.fresh_code())
+    # The threads' lines may run into each other.
+    assert printed.replace("111122223333", "").split() == []
+    assert printed.count("111122223333") == 3
+    assert len(asked) == 1
+
+
+def test_frontend_without_input_is_nobody_there(notebook: Notebook, sts: LocalSts) -> None:
+    """
+    nbconvert and papermill take no input: the typed error at once.
+    """
+    printed, asked = notebook.run(f"{INSTALL}\n{CALL}", allow_stdin=False)
+    assert printed.startswith("PassphraseRequiredError: ")
+    assert "this notebook's frontend takes no input" in printed
+    assert asked == []
+    cell = f'rolevault.install(ROLE, mfa_serial=MFA, passphrase="{PASSPHRASE}")\n{CALL}'
+    printed, asked = notebook.run(cell, allow_stdin=False)
+    assert printed.startswith("MfaRequiredError: ")
+    assert "this notebook's frontend takes no input" in printed
+    assert sts.calls == []
+
+
+def test_thread_that_outlives_its_cell_does_not_ask(notebook: Notebook, tmp_path: Path) -> None:
+    """
+    No frontend shows a prompt when no cell runs: an error, not a hang.
+    """
+    go, said = tmp_path / "go", tmp_path / "said"
+    notebook.run(
+        f'rolevault.install(ROLE, mfa_serial=MFA, passphrase="{PASSPHRASE}")\n'
+        "import pathlib, time\n"
+        "def work():\n"
+        f"    while not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+        f"    try: {CALL}\n"
+        f"    except Exception as error: pathlib.Path({str(said)!r}).write_text(str(error))\n"
+        "worker = threading.Thread(target=work); worker.start()"
+    )
+    go.touch()
+    until = time.monotonic() + 30
+    while not said.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert notebook.run("worker.join()") == ("", [])
+    assert "no cell of this notebook is running" in said.read_text()

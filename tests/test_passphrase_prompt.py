@@ -1,0 +1,152 @@
+"""
+The passphrase at a real terminal, through the public API.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import PASSPHRASE
+from pty_user import CTRL_D, PtyUser
+from rolevault import Vault
+
+if sys.platform == "win32":
+    pytest.skip("no pseudo-terminals", allow_module_level=True)
+
+#: Asks once where no vault is, and shows what is in it where one is.
+SCRIPT = """
+import sys, rolevault
+vault = rolevault.Vault()
+try:
+    if sys.argv[1] == "write":
+        vault["key"] = {"value": 1}
+    print("entries", dict(sorted(vault.items())))
+except rolevault.RoleVaultError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def at_terminal(verb: str) -> PtyUser:
+    return PtyUser([sys.executable, "-c", SCRIPT, verb], os.environ)
+
+
+def prompted(person: PtyUser) -> str:
+    """Wait for the next prompt, and see that it hides what is typed; its text."""
+    text = person.sees(": ")
+    assert not person.echo
+    return text
+
+
+def test_new_vault_asks_for_its_passphrase_twice(vault_path: Path) -> None:
+    """
+    Nothing of it is shown; the file opens with what was typed.
+    """
+    with at_terminal("write") as person:
+        for _ in range(2):
+            assert str(vault_path) in prompted(person)
+            person.type(f"{PASSPHRASE}\r")
+        person.sees("entries {'key': {'value': 1}}\n")
+        assert person.leaves() == 0
+        assert PASSPHRASE not in person.screen
+    assert Vault(vault_path, PASSPHRASE)["key"] == {"value": 1}
+
+
+def test_two_different_ones_and_an_empty_one_are_asked_for_again(vault_path: Path) -> None:
+    """
+    A slip of the finger must not seal a vault.
+    """
+    with at_terminal("write") as person:
+        prompted(person)
+        person.type("\r")
+        assert "empty" in prompted(person)
+        person.type(f"{PASSPHRASE}\r")
+        prompted(person)
+        person.type("another\r")
+        assert "differ" in prompted(person)
+        person.type(f"{PASSPHRASE}\r")
+        prompted(person)
+        person.type(f"{PASSPHRASE}\r")
+        person.sees("entries {'key': {'value': 1}}\n")
+    assert Vault(vault_path, PASSPHRASE)["key"] == {"value": 1}
+
+
+def test_short_passphrase_is_warned_about_and_taken(vault_path: Path) -> None:
+    """
+    Under twelve characters: said on a line of its own, below the prompts.
+    """
+    with at_terminal("write") as person:
+        for _ in range(2):
+            prompted(person)
+            person.type("swordfish\r")
+        before = person.sees("entries {'key': {'value': 1}}\n")
+        warning = next(line for line in before.splitlines() if "fewer than 12 characters" in line)
+        assert ": " not in warning.split("passphrase")[0]
+    assert Vault(vault_path, "swordfish")["key"] == {"value": 1}
+
+
+def test_existing_vault_asks_once(vault_path: Path) -> None:
+    """
+    One prompt a process, however often it reads and writes.
+    """
+    Vault(vault_path, PASSPHRASE)["old"] = {}
+    with at_terminal("write") as person:
+        assert str(vault_path) in prompted(person)
+        person.type(f"{PASSPHRASE}\r")
+        person.sees("entries {'key': {'value': 1}, 'old': {}}\n")
+        assert person.leaves() == 0
+        assert person.screen.count(str(vault_path)) == 1
+
+
+def test_wrong_passphrase_is_its_own_error(vault_path: Path) -> None:
+    """
+    Typed wrongly: the file is left as it is, and the error shows nothing typed.
+    """
+    Vault(vault_path, PASSPHRASE)["old"] = {}
+    before = vault_path.read_bytes()
+    with at_terminal("read") as person:
+        prompted(person)
+        person.type("not this one\r")
+        person.sees("WrongPassphraseError")
+        assert person.leaves() == 0
+        assert "not this one" not in person.screen
+    assert vault_path.read_bytes() == before
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_closed_prompt_is_nobody_there(vault_path: Path, existing: bool) -> None:
+    """
+    Ctrl-D: PassphraseRequiredError that says what else would serve; no file is
+    made.
+    """
+    if existing:
+        Vault(vault_path, PASSPHRASE)["old"] = {}
+    with at_terminal("write") as person:
+        prompted(person)
+        person.type(CTRL_D)
+        person.sees("PassphraseRequiredError")
+        person.sees("the prompt was closed")
+        person.sees("ROLEVAULT_PASSPHRASE_FILE")
+        assert person.leaves() == 0
+    assert vault_path.exists() == existing
+
+
+def test_nobody_there_is_an_error_at_once(vault_path: Path) -> None:
+    """
+    Without a terminal, and as a background job of a real shell.
+    """
+    script = vault_path.parents[2] / "script.py"
+    script.write_text(SCRIPT)
+    line = f"{sys.executable} {script} write"
+    with PtyUser(["bash", "--norc", "--noprofile", "--noediting", "-i"]) as person:
+        person.type(f"setsid {line} | cat\r")
+        person.sees("PassphraseRequiredError")
+        person.sees("there is no terminal")
+        person.type(f"{line} &\r")
+        person.sees("PassphraseRequiredError")
+        person.sees("this is a background job of its terminal")
+        person.type("wait; jobs; echo 'no ''more'\r")
+        assert "Stopped" not in person.sees("no more")
