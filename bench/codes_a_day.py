@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import botocore.session
 import time_machine
@@ -84,7 +85,8 @@ def day(script: Script, duration_seconds: int) -> int:
 
         for _ in range(48):
             for name in NAMES:
-                script(name, ask).create_client("sts").get_caller_identity()
+                client: Any = script(name, ask).create_client("sts")
+                client.get_caller_identity()
             clock.shift(600)
     return codes
 
