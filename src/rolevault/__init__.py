@@ -9,6 +9,7 @@ fetcher looks into the ``vault`` and else asks ``_sts``, with a code of the
 
 from rolevault._install import ensure, install, is_installed, session, uninstall
 from rolevault._mfa import MfaRequest
+from rolevault._rotation import rotate_passphrase
 from rolevault.errors import (
     ConfigurationError,
     InsecureVaultError,
@@ -25,7 +26,7 @@ from rolevault.errors import (
     VaultVersionError,
     WrongPassphraseError,
 )
-from rolevault.vault import Vault, rotate_passphrase
+from rolevault.vault import Vault
 
 __version__ = "0.1.0"
 

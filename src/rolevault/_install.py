@@ -4,25 +4,24 @@ only one that imports boto3.
 Scripts and applications install; libraries never do.
 """
 
-import inspect
 import logging
 import re
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary, WeakSet
 
 import boto3
 import botocore
-import botocore.credentials
 import botocore.session
-from botocore.credentials import CredentialResolver, Credentials
+from botocore.credentials import CredentialResolver
+from botocore.exceptions import ProfileNotFound
 
 from rolevault import _private, _profile
+from rolevault._flight import ForkLock
 from rolevault._provider import resolver_with
-from rolevault._role import Options, Role
+from rolevault._role import ANY_ROLE, CHAINED_SECONDS, Options, Role
+from rolevault._session import NEW, Before, is_async, put_back, take_over
 from rolevault.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -37,19 +36,18 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 class _Installation:
     """What ``install`` was called with and what ``uninstall`` puts back."""
 
-    arguments: tuple[Any, ...]
+    asked: tuple[Any, ...]
     role: Role
     all_sessions: bool
     target: boto3.Session
     default_before: boto3.Session | None
-    # Of each session that was served: its credentials and its resolver, where
-    # it had resolved them before.
-    before: "WeakKeyDictionary[botocore.session.Session, tuple[Credentials, Any] | None]" = field(
+    # Of each session that was served.
+    before: "WeakKeyDictionary[botocore.session.Session, Before]" = field(
         default_factory=WeakKeyDictionary
     )
 
 
-_lock = threading.RLock()
+_lock = ForkLock()
 _installed: _Installation | None = None
 #: Sessions of ``session()``: they have their own role.
 _own: "WeakSet[botocore.session.Session]" = WeakSet()
@@ -69,30 +67,35 @@ def install(
     from the vault where it can. A second call with equal options does nothing;
     with others it replaces the first.
 
-    :param role_arn: the role to assume.
+    :param role_arn: the role to assume; without it, the profile's.
     :param session: a boto3 session to use instead of the default one.
     :param all_sessions: also serve sessions that others make later, for
         libraries that do; never one with another explicit profile, keys of its
         own, or async credentials.
     :param options: the fields of ``Options``.
     :raises ConfigurationError: a bad value, naming option, value and rule.
+    :raises BotoCoreError: botocore's own, for a profile that does not exist or
+        whose sources contradict each other.
     """
     global _installed
     with _lock:
-        arguments = (role_arn, session, all_sessions, options)
-        if _installed is not None and _installed.arguments == arguments:
-            return session or _default_session()
-        found = session or boto3.DEFAULT_SESSION
-        role = _role(role_arn, options, _private.botocore_session(found) if found else None)
-        uninstall()
+        asked = (role_arn, session, all_sessions, _check(role_arn, options))
+        _check_session(session, options)
+        if _installed is not None and _installed.asked == asked:
+            current = session or _default_session()
+            if _concerns(_installed, _private.botocore_session(current)):
+                return current
         default_before = boto3.DEFAULT_SESSION
-        target = session or _default_for(options.get("profile"), role.region_name)
-        if _is_async(_private.botocore_session(target)):
-            raise ConfigurationError(
-                option="session", value=repr(target), rule="its credentials are async."
-            )
-        _installed = _Installation(arguments, role, all_sessions, target, default_before)
+        if _installed is not None and default_before is _installed.target:
+            default_before = _installed.default_before
+        target = session or _session_for(default_before, options)
+        role = _role(role_arn, options, _private.botocore_session(target))
+        # Nothing below fails: what was installed stays until all of it is known.
+        uninstall()
+        _installed = _Installation(asked, role, all_sessions, target, default_before)
         _serve(_installed, _private.botocore_session(target))
+        if session is None:
+            boto3.DEFAULT_SESSION = target
         botocore.register_initializer(_initialize)
         return target
 
@@ -109,7 +112,7 @@ def uninstall() -> None:
             return
         botocore.unregister_initializer(_initialize)
         for served, before in list(installation.before.items()):
-            _restore(served, before)
+            put_back(served, before)
         if boto3.DEFAULT_SESSION is installation.target:
             boto3.DEFAULT_SESSION = installation.default_before
 
@@ -124,14 +127,15 @@ def session(role_arn: str | None = None, **options: "Unpack[Options]") -> boto3.
     for ``install``. Several side by side share a vault, and one MFA code.
 
     :raises ConfigurationError: a bad value, naming option, value and rule.
+    :raises BotoCoreError: as ``install``.
     """
-    made = boto3.Session(
-        profile_name=options.get("profile"), region_name=options.get("region_name")
-    )
+    _check(role_arn, options)
+    made = _session_for(None, options)
     inner = _private.botocore_session(made)
     role = _role(role_arn, options, inner)
     _own.add(inner)
-    inner.lazy_register_component("credential_provider", _once(lambda: resolver_with(role, inner)))
+    before = Before.of(inner)
+    take_over(inner, lambda: resolver_with(role, inner, before.build(inner)))
     return made
 
 
@@ -157,87 +161,114 @@ def ensure(
     seconds = _parse_ttl(min_ttl)
     credentials = _private.botocore_session(session or _default_session()).get_credentials()
     if not isinstance(credentials, RoleCredentials):
-        found = "none" if credentials is None else f"those of {credentials.method!r}"
+        found = (
+            "has no credentials" if credentials is None else f"signs with {credentials.method!r}"
+        )
+        remedy = "take that away, or pass role_arn=." if _installed else "call install() first."
         raise ConfigurationError(
             option="session",
             value=repr(session),
-            rule=f"its credentials are not rolevault's but {found}. Call install() first, and give "
-            "neither the session nor its environment keys or a profile of their own.",
+            rule=f"it {found} and not with the role: {remedy}",
         )
     return credentials.ensure(seconds, refresh=refresh)
+
+
+def _check(role_arn: str | None, options: "Options") -> Role:
+    """The options as they were given, with any role where a profile names it."""
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+    return Role.given(ANY_ROLE if role_arn is None else role_arn, options, {}, explicit=False)
+
+
+def _check_session(session: Any, options: "Options") -> None:
+    if session is None:
+        return
+    rule = "must be a boto3.Session."
+    if isinstance(session, boto3.Session) and not is_async(_private.botocore_session(session)):
+        if options.get("region_name") in (None, session.region_name):
+            return
+        rule = f"it has a region already ({session.region_name}): leave region_name= out."
+    raise ConfigurationError(option="session", value=repr(session), rule=rule)
 
 
 def _role(
     role_arn: str | None, options: "Options", session: botocore.session.Session | None
 ) -> Role:
-    """
-    The role that the options name, with the values of a profile where one is
+    """The role that the options name, with the values of a profile where one is
     named, or where there is no ``role_arn``.
 
     :param session: whose configuration to read.
     """
-    unknown = options.keys() - Options.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
-    named = options.get("profile")
+    _check(role_arn, options)
+    named, source = options.get("profile"), options.get("source_profile")
+    session = session or botocore.session.Session(profile=named)
     values: dict[str, Any] = {}
     if named is not None or role_arn is None:
-        # Checked before boto3 is asked for it, for the sake of the message.
-        Role("arn:aws:iam::000000000000:role/any", profile=named)
-        session = session or botocore.session.Session(profile=named)
         profile = named or _profile.chosen(session)
-        values = _profile.role_values(session, profile)
         if role_arn is None:
             _profile.require_role(session, profile)
-    return Role.given(role_arn, options, values, explicit=named is not None)
+        elif profile not in session.available_profiles:
+            raise ProfileNotFound(profile=profile)
+        values = _profile.role_values(session, profile)
+    role = Role.given(role_arn, options, values, explicit=named is not None)
+    if source is not None and source not in session.available_profiles:
+        rule = f"there is no such profile in {session.get_config_variable('config_file')}."
+        raise ConfigurationError(option="source_profile", value=repr(source), rule=rule)
+    if role_arn is None:
+        _profile.check_sources(session, vars(role))
+    if role.duration_is_wish and role.mfa_serial and (role.duration_seconds or 0) > CHAINED_SECONDS:
+        logger.info(
+            "duration_seconds=%d of profile %s is served an hour at a time, renewed through the "
+            "MFA session. Pass it to install() to have a session that long, for a code of its own.",
+            role.duration_seconds,
+            role.profile,
+        )
+    return role
 
 
 def _default_session() -> boto3.Session:
     if boto3.DEFAULT_SESSION is None:
         boto3.setup_default_session()
-    found: boto3.Session | None = boto3.DEFAULT_SESSION
-    if found is None:  # for the type checker: it was set above
-        raise RuntimeError("boto3 made no default session")
-    return found
+    return cast("boto3.Session", boto3.DEFAULT_SESSION)
 
 
-def _default_for(profile: str | None, region_name: str | None) -> boto3.Session:
-    """The default session, or a new one where the old has another profile or region."""
-    default = boto3.DEFAULT_SESSION
-    if (
-        default is not None
-        and profile in (None, default.profile_name)
-        and region_name in (None, default.region_name)
-    ):
-        return default
-    boto3.setup_default_session(profile_name=profile, region_name=region_name)
-    return _default_session()
+def _session_for(default: boto3.Session | None, options: "Options") -> boto3.Session:
+    """``default``, or a new session where it has another profile or region."""
+    profile, region = options.get("profile"), options.get("region_name")
+    if default is not None:
+        if profile in (None, default.profile_name) and region in (None, default.region_name):
+            return default
+        own = _private.botocore_session(default).instance_variables()
+        profile, region = profile or own.get("profile"), region or own.get("region")
+    return boto3.Session(profile_name=profile, region_name=region)
 
 
 def _initialize(session: botocore.session.Session) -> None:
     # Called inside every new session's constructor: whether the session is
     # ours to serve is known only when it resolves its credentials.
-    if type(session) is botocore.session.Session:
-        session.lazy_register_component("credential_provider", _once(lambda: _resolver(session)))
+    if not is_async(session):
+        before = Before.of(session)
+        take_over(session, lambda: _chain(session, before))
 
 
-def _resolver(session: botocore.session.Session) -> CredentialResolver:
+def _chain(session: botocore.session.Session, before: Before) -> CredentialResolver:
+    chain = before.build(session)
     with _lock:
-        installation = _installed
-        if installation is not None and _concerns(installation, session):
-            installation.before.setdefault(session, None)
-            return resolver_with(installation.role, session)
-    return _standard_resolver(session)
+        if _installed is None or not _concerns(_installed, session):
+            return chain
+        _installed.before.setdefault(session, NEW)
+        return resolver_with(_installed.role, session, chain)
 
 
 def _concerns(installation: _Installation, session: botocore.session.Session) -> bool:
+    target = _private.botocore_session(installation.target)
+    if session is target:
+        return True
     if session in _own:
         return False
-    if session is _private.botocore_session(installation.target):
-        return True
-    explicit = session.instance_variables().get("profile")
-    role = installation.role
-    if explicit is not None and not (role.profile_is_explicit and explicit == role.profile):
+    profile = session.instance_variables().get("profile")
+    if profile not in (None, installation.role.profile, target.instance_variables().get("profile")):
         return False
     default = boto3.DEFAULT_SESSION
     is_default = default is not None and _private.botocore_session(default) is session
@@ -245,69 +276,23 @@ def _concerns(installation: _Installation, session: botocore.session.Session) ->
 
 
 def _serve(installation: _Installation, session: botocore.session.Session) -> None:
-    resolved = _private.resolved(session)
-    if resolved is not None and resolved.method == "explicit":
+    before = Before.of(session)
+    if before.has_own_keys:
         logger.warning("The session was made with keys of its own, and they win over the role.")
         return
-    before = None
-    if resolved is not None:
-        before = (resolved, session.get_component("credential_provider"))
     installation.before[session] = before
-    _private.set_resolved(session, None)
-    session.lazy_register_component("credential_provider", _once(lambda: _resolver(session)))
-
-
-def _restore(session: botocore.session.Session, before: tuple[Credentials, Any] | None) -> None:
-    from rolevault._credentials import RoleCredentials
-    from rolevault._healing import Healer
-
-    now = _private.resolved(session)
-    if now is not None and not isinstance(now, RoleCredentials):
-        return  # given by somebody else meanwhile
-    Healer.unregister(session)
-    if before is None:
-        _private.set_resolved(session, None)
-        session.lazy_register_component(
-            "credential_provider", _once(lambda: _standard_resolver(session))
-        )
-    else:
-        _private.set_resolved(session, before[0])
-        session.register_component("credential_provider", before[1])
-
-
-def _standard_resolver(session: botocore.session.Session) -> CredentialResolver:
-    return botocore.credentials.create_credential_resolver(
-        session, region_name=_private.last_region(session)
-    )
-
-
-def _once(make: Callable[[], CredentialResolver]) -> Callable[[], CredentialResolver]:
-    """The same chain for threads that resolve at once: botocore has no lock there."""
-    lock = threading.Lock()
-    made: list[CredentialResolver] = []
-
-    def factory() -> CredentialResolver:
-        with lock:
-            if not made:
-                made.append(make())
-            return made[0]
-
-    return factory
-
-
-def _is_async(session: botocore.session.Session) -> bool:
-    return inspect.iscoroutinefunction(session.get_credentials)
+    take_over(session, lambda: _chain(session, before))
 
 
 def _parse_ttl(value: float | timedelta | str) -> float:
+    seconds: float = -1
     if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)):
-        return float(match[1]) * _UNITS[match[2]]
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
-        return float(value)
-    raise ConfigurationError(
-        option="min_ttl",
-        value=repr(value),
-        rule='must be seconds, a timedelta, or text as "90s", "15m" or "2h".',
-    )
+        seconds = value.total_seconds()
+    elif isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)):
+        seconds = float(match[1]) * _UNITS[match[2]]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = value
+    if 0 <= seconds < 1e9:
+        return float(seconds)
+    rule = 'must be seconds, a timedelta, or text as "90s", "15m" or "2h".'
+    raise ConfigurationError(option="min_ttl", value=repr(value), rule=rule)

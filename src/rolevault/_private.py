@@ -2,12 +2,18 @@
 public one will do. A test fails, naming it, when one goes.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, cast
 
 import boto3
 import botocore.session
-from botocore.credentials import Credentials, RefreshableCredentials
+from botocore.credentials import (
+    CredentialResolver,
+    Credentials,
+    ProfileProviderBuilder,
+    RefreshableCredentials,
+)
 
 
 def botocore_session(session: boto3.Session) -> botocore.session.Session:
@@ -32,6 +38,19 @@ def set_resolved(session: botocore.session.Session, credentials: Credentials | N
     cast(Any, session)._credentials = credentials
 
 
+def credential_provider(
+    session: botocore.session.Session,
+) -> tuple[CredentialResolver | None, Callable[[], CredentialResolver] | None]:
+    """``Session._components``, and of it ``_components`` and ``_deferred``: the
+    chain, if it was built, else what will build it. The public
+    ``get_component()`` builds it, for good and before the first client's region
+    is known.
+    """
+    locator = cast(Any, session)._components
+    name = "credential_provider"
+    return locator._components.get(name), locator._deferred.get(name)
+
+
 def last_region(session: botocore.session.Session) -> str | None:
     """``Session._last_client_region_used``: the region of
     ``client(…, region_name=…)``, by which botocore itself chooses its STS
@@ -39,6 +58,15 @@ def last_region(session: botocore.session.Session) -> str | None:
     """
     region: str | None = cast(Any, session)._last_client_region_used
     return region
+
+
+def profile_chain(session: botocore.session.Session, profile: str) -> CredentialResolver:
+    """``credentials.ProfileProviderBuilder``, public by name and internal by its
+    docstring: what botocore itself asks for a source profile's credentials, in
+    its order and with the session's own settings.
+    """
+    builder = ProfileProviderBuilder(session, region_name=last_region(session))
+    return CredentialResolver(builder.providers(profile_name=profile, disable_env_vars=True))
 
 
 def set_expiry(credentials: RefreshableCredentials, expiry: datetime) -> None:

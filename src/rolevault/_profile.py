@@ -1,5 +1,4 @@
-"""
-What a profile in ``~/.aws/config`` says about a role, read by botocore and
+"""What a profile in ``~/.aws/config`` says about a role, read by botocore and
 judged by the rules of its ``AssumeRoleProvider``.
 """
 
@@ -7,13 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import botocore.session
+from botocore.configloader import raw_config_parse
 from botocore.exceptions import (
+    ConfigNotFound,
+    ConfigParseError,
     InfiniteLoopConfigError,
     InvalidConfigError,
     PartialCredentialsError,
+    ProfileNotFound,
 )
 
+from rolevault._role import ANY_ROLE, Role
 from rolevault.errors import ConfigurationError
+
+#: The values of ``credential_source``, and the METHOD of botocore's provider.
+CREDENTIAL_SOURCES = {
+    "Environment": "env",
+    "Ec2InstanceMetadata": "iam-role",
+    "EcsContainer": "container-role",
+}
 
 _TEXTS = (
     "role_arn",
@@ -48,61 +59,98 @@ def has_keys(profile_fields: Mapping[str, Any]) -> bool:
 
 
 def role_values(session: botocore.session.Session, profile: str) -> dict[str, Any]:
-    """
-    The fields of a ``Role`` that the profile gives.
+    """The fields of a ``Role`` that the profile gives.
 
-    :raises ConfigurationError: its ``duration_seconds`` is no whole number.
+    :raises ConfigurationError: one is no good, naming file, section and key.
     """
     found = fields(session, profile)
-    values: dict[str, Any] = {name: found[name] for name in _TEXTS if name in found}
+    values = {name: found[name] for name in _TEXTS if name in found}
     if (text := found.get("duration_seconds")) is not None:
         try:
             values["duration_seconds"] = int(text)
         except (TypeError, ValueError):
-            raise ConfigurationError(
-                option="duration_seconds",
-                value=repr(text),
-                rule=f"must be a whole number of seconds in {_section(session, profile)}.",
-            ) from None
+            values["duration_seconds"] = text  # which is no good, as is found below
         values["duration_is_wish"] = True
-    return {**values, "profile": profile}
+    values["profile"] = profile
+    try:
+        Role(**{"role_arn": ANY_ROLE, **values})
+    except ConfigurationError as error:
+        where = _place_of(session, profile, error.option)
+        raise ConfigurationError(
+            option=error.option, value=error.value, rule=f"{error.rule} It stands in {where}."
+        ) from None
+    return values
 
 
 def require_role(session: botocore.session.Session, profile: str) -> None:
     """
+    :raises ProfileNotFound: there is no such profile, and ``default`` was not meant.
     :raises ConfigurationError: the profile names no role that we could assume.
     """
     found = fields(session, profile)
     if is_role(found):
         return
+    if profile != "default" and profile not in session.full_config.get("profiles", {}):
+        raise ProfileNotFound(profile=profile)
+    config, credentials = _sections(session, profile)
     if "role_arn" in found:
-        rule = "its role is entered with a web identity, which botocore does and renews itself."
+        where = _place_of(session, profile, "web_identity_token_file")
+        rule = f"its role is entered with a web identity ({where}), which botocore renews itself."
     else:
         rule = (
-            f"there is no role_arn in {_section(session, profile)}. "
+            f"there is no role_arn in {config}, nor in {credentials}. "
             "Add one, name another profile, or pass role_arn=."
         )
     raise ConfigurationError(option="profile", value=repr(profile), rule=rule)
 
 
-def check_source(session: botocore.session.Session, profile: str, visited: Sequence[str]) -> None:
+def check_sources(session: botocore.session.Session, values: Mapping[str, Any]) -> None:
+    """Judge a role's profile and every profile that its credentials come from.
+
+    :param values: the fields of the role that its profile and options gave.
+    :raises BotoCoreError: as ``check_source``.
+    :raises ConfigurationError: as ``role_values``.
     """
-    Judge where the credentials of a role profile come from, with botocore's
-    own errors.
+    visited: tuple[str, ...] = ()
+    while True:
+        visited = (*visited, values["profile"])
+        source = check_source(session, values, visited)
+        if source is None or not is_hop(session, source):
+            return
+        values = role_values(session, source)
+
+
+def is_hop(session: botocore.session.Session, profile: str) -> bool:
+    """Whether a source profile is itself entered by AssumeRole."""
+    found = fields(session, profile)
+    return is_role(found) and not has_keys(found)
+
+
+def check_source(
+    session: botocore.session.Session, values: Mapping[str, Any], visited: Sequence[str]
+) -> str | None:
+    """Judge where the credentials of a role profile come from, with botocore's own
+    errors; the source profile, if it is one.
 
     :param visited: the profiles that led here, this one included.
-    :raises InvalidConfigError: both kinds of source, or an unknown profile.
+    :raises InvalidConfigError: both kinds of source, or an unknown one.
     :raises PartialCredentialsError: no source.
     :raises InfiniteLoopConfigError: a profile was visited before.
     """
-    found = fields(session, profile)
-    source, named = found.get("source_profile"), found.get("credential_source")
+    profile = values["profile"]
+    source: str | None = values.get("source_profile")
+    named: str | None = values.get("credential_source")
     if named is not None and source is not None:
         raise InvalidConfigError(
             error_msg=f'The profile "{profile}" contains both source_profile and credential_source.'
         )
     if named is not None:
-        return
+        if named not in CREDENTIAL_SOURCES:
+            raise InvalidConfigError(
+                error_msg=f'The credential source "{named}" referenced in profile "{profile}" '
+                "is not valid."
+            )
+        return None
     if source is None:
         raise PartialCredentialsError(
             provider="assume-role", cred_var="source_profile or credential_source"
@@ -113,11 +161,25 @@ def check_source(session: botocore.session.Session, profile: str, visited: Seque
             "does not exist."
         )
     # A profile may name itself as the source of its static keys.
-    itself = source == profile and has_keys(found)
+    itself = source == profile and has_keys(fields(session, profile))
     if source in visited and not itself:
         raise InfiniteLoopConfigError(source_profile=source, visited_profiles=list(visited))
+    return source
 
 
-def _section(session: botocore.session.Session, profile: str) -> str:
+def _sections(session: botocore.session.Session, profile: str) -> tuple[str, str]:
     section = profile if profile == "default" else f"profile {profile}"
-    return f"[{section}] of {session.get_config_variable('config_file')}"
+    return (
+        f"[{section}] of {session.get_config_variable('config_file')}",
+        f"[{profile}] of {session.get_config_variable('credentials_file')}",
+    )
+
+
+def _place_of(session: botocore.session.Session, profile: str, key: str) -> str:
+    """File and section of a setting: botocore merges the two files."""
+    config, credentials = _sections(session, profile)
+    try:
+        parsed = raw_config_parse(session.get_config_variable("credentials_file"))
+    except (ConfigNotFound, ConfigParseError):
+        return config
+    return credentials if key in parsed.get(profile, {}) else config

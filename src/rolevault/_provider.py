@@ -1,9 +1,7 @@
-"""
-The provider in botocore's credential chain, and how a role's credentials are
+"""The provider in botocore's credential chain, and how a role's credentials are
 put together: hop by hop, down to the keys of a user or a machine.
 """
 
-import threading
 from collections.abc import Sequence
 
 import botocore.credentials
@@ -13,6 +11,7 @@ from botocore.credentials import CredentialProvider, CredentialResolver, Credent
 from rolevault import _private, _profile, _source
 from rolevault._credentials import METHOD, RoleCredentials
 from rolevault._fetcher import Fetcher
+from rolevault._flight import ForkLock
 from rolevault._healing import Healer
 from rolevault._role import Role
 from rolevault._source import Source
@@ -22,8 +21,7 @@ from rolevault.vault import Vault
 
 
 class RoleVaultProvider(CredentialProvider):
-    """
-    Gives a session the credentials of one role.
+    """Gives a session the credentials of one role.
 
     :param rest: the chain without us, where the source credentials of a role
         given by its ARN come from.
@@ -40,18 +38,19 @@ class RoleVaultProvider(CredentialProvider):
         self._hops = _Hops(session, rest)
         self._role = role
         self._session = session
-        self._loading = threading.Lock()
+        self._loading = ForkLock()
         self._credentials: RoleCredentials | None = None
 
     def load(self) -> RoleCredentials:
-        """
-        The same object for every thread; nothing is asked before it signs.
+        """The same object for every thread; nothing is asked before it signs.
 
         :raises BotoCoreError: the profile's sources contradict each other.
         """
         with self._loading:
             if self._credentials is None:
-                self._credentials = self._hops.credentials(self._role, self._role.visited)
+                self._credentials = self._hops.credentials(self._role, ())
+                # Another role's may stand there, of an installation before.
+                Healer.unregister(self._session)
                 Healer(self._credentials).register(self._session)
             return self._credentials
 
@@ -64,28 +63,35 @@ class _Hops:
         self._rest = rest
 
     def credentials(self, role: Role, visited: Sequence[str]) -> RoleCredentials:
+        """
+        :param visited: the profiles whose roles are entered through this one.
+        """
         store = store_for(Vault(role.vault_path, role.passphrase))
         sts = Sts(self._session, role.partition)
         return RoleCredentials(Fetcher(role, self._source(role, visited), store, sts))
 
     def _source(self, role: Role, visited: Sequence[str]) -> Source:
+        if role.profile is not None:
+            visited = (*visited, role.profile)
         if role.is_profiles:
-            _profile.check_source(self._session, role.profile or "default", visited)
+            _profile.check_source(self._session, vars(role), visited)
         if role.credential_source is not None:
             return _source.of_name(self._session, role.credential_source, role.profile or "default")
         if role.source_profile is not None:
             return self._of_profile(role, role.source_profile, visited)
         profile = _profile.chosen(self._session)
+        if role.profile not in (None, profile):
+            # Named together with a role_arn, and put into a session of another one.
+            return self._of_profile(role, role.profile, visited)
         methods = [provider.METHOD for provider in self._rest.providers]
         if _profile.is_role(_profile.fields(self._session, profile)) and "assume-role" in methods:
             return self._of_role_chain(role, profile, methods.index("assume-role"))
         return _source.of_chain(self._session, self._rest)
 
     def _of_profile(self, role: Role, profile: str, visited: Sequence[str]) -> Source:
-        found = _profile.fields(self._session, profile)
-        if _profile.has_keys(found) or not _profile.is_role(found):
-            return _source.of_profile(self._session, profile)
-        return self._hop(role, profile, (*visited, profile))
+        if _profile.is_hop(self._session, profile):
+            return self._hop(role, profile, visited)
+        return _source.of_profile(self._session, profile)
 
     def _hop(self, role: Role, profile: str, visited: Sequence[str]) -> Source:
         values = _profile.role_values(self._session, profile)
@@ -94,32 +100,44 @@ class _Hops:
 
     def _of_role_chain(self, role: Role, profile: str, place: int) -> Source:
         """The session's own chain, with our hop where botocore would assume the role."""
-        hop = self._hop(role, profile, (profile,))
+        hop = self._hop(role, profile, ())
         before = CredentialResolver(self._rest.providers[:place])
-        chain = _source.of_chain(self._session, before)
 
         def load() -> Credentials:
             return before.load_credentials() or hop.resolve()
 
-        return Source(chain.identity if "access_key_id" in chain.identity else hop.identity, load)
+        return Source(_source.ahead(before) or hop.identity, load)
 
 
-def resolver_with(role: Role, session: botocore.session.Session) -> CredentialResolver:
+def resolver_with(
+    role: Role, session: botocore.session.Session, chain: CredentialResolver | None = None
+) -> CredentialResolver:
+    """The session's own chain and our provider in it.
+
+    :param chain: what stands in the session, where it is not botocore's standard;
+        left as it is.
     """
-    botocore's own chain and our provider in it: first for a role given by its
-    ARN, else where botocore would assume the profile's role. Keys given to a
-    client or a session never come here: they win, as boto3 users expect.
+    if chain is None:
+        chain = botocore.credentials.create_credential_resolver(
+            session, region_name=_private.last_region(session)
+        )
+    # A chain holds at most one of ours.
+    rest = [each for each in chain.providers if not isinstance(each, RoleVaultProvider)]
+    ours = CredentialResolver(list(rest))
+    place(RoleVaultProvider(role, session, CredentialResolver(rest)), role, ours)
+    return ours
+
+
+def place(provider: CredentialProvider, role: Role, chain: CredentialResolver) -> None:
+    """Put the provider first for a role given by its ARN, else where botocore would
+    assume the profile's role. Keys given to a client or a session never come here:
+    they win, as boto3 users expect.
     """
-    chain = botocore.credentials.create_credential_resolver(
-        session, region_name=_private.last_region(session)
-    )
-    rest = CredentialResolver(list(chain.providers))
-    provider = RoleVaultProvider(role, session, rest)
-    if not role.is_profiles:
+    methods = [each.METHOD for each in chain.providers]
+    if not role.is_profiles or "assume-role" not in methods:
         chain.providers.insert(0, provider)
-        return chain
+        return
     if role.profile_is_explicit:
         # A named profile beats the environment's keys, as in botocore.
         chain.remove("env")
     chain.insert_before("assume-role", provider)
-    return chain

@@ -1,13 +1,8 @@
 """The options of one role: validated when they are given, frozen, and reduced to
 the key under which the role's credentials stand in the vault.
-
-The limits are STS's own, from the API reference of AssumeRole and
-GetSessionToken, checked here so that a typing error is found by ``install()``
-and not by the first request, after somebody was asked for a code.
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,22 +10,32 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from rolevault.errors import ConfigurationError
+from rolevault import _canonical, _limits
 
 if TYPE_CHECKING:
     from rolevault._mfa import MfaRequest
 
-_ROLE_ARN = re.compile(r"arn:([a-z][a-z0-9-]*):iam::(\d{12}|(?!\d+:)[\w$-]*):role/[!-9;-~]{1,576}")
-_POLICY_ARN = re.compile(r"arn:[a-z][a-z0-9-]*:iam::(?:aws|\d{12}|):policy/[!-~]{1,2000}")
 _MFA_ARN_NAME = re.compile(r"arn:[^:]+:iam::[^:]*:mfa/(?:.*/)?([^/]+)")
-_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
-_SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
-_REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+_TEXTS = (
+    "role_arn",
+    "profile",
+    "source_profile",
+    "mfa_serial",
+    "role_session_name",
+    "external_id",
+    "source_identity",
+    "region_name",
+    "credential_source",
+    "mfa_process",
+)
 
 #: STS's limit for sessions that are opened with temporary credentials ("role
 #: chaining"), and so for every role that is entered through an MFA session.
 CHAINED_SECONDS = 3600
+
+#: Stands in where the other options are judged before the role is known.
+ANY_ROLE = "arn:aws:iam::000000000000:role/any"
 
 
 class Options(TypedDict, total=False):
@@ -52,30 +57,6 @@ class Options(TypedDict, total=False):
     region_name: str | None
     passphrase: str | Callable[[], str] | None
     vault_path: str | os.PathLike[str] | None
-
-
-def _bad(option: str, value: object, rule: str) -> ConfigurationError:
-    return ConfigurationError(option=option, value=repr(value), rule=rule)
-
-
-def _text(option: str, value: object, form: re.Pattern[str], rule: str) -> None:
-    if not isinstance(value, str) or form.fullmatch(value) is None:
-        raise _bad(option, value, rule)
-
-
-def _seconds(option: str, value: object, low: int, high: int, also: str = "") -> None:
-    # bool is an int to Python and a mistake to everyone else.
-    if type(value) is not int or not low <= value <= high:
-        raise _bad(option, value, f"must be a whole number of seconds from {low} to {high}{also}.")
-
-
-def _strings(option: str, value: object, most: int, rule: str) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise _bad(option, value, rule)
-    items = tuple(value)
-    if len(items) > most or not all(isinstance(item, str) for item in items):
-        raise _bad(option, value, rule)
-    return items
 
 
 @dataclass(frozen=True)
@@ -110,92 +91,30 @@ class Role:
     profile_is_explicit: bool = False
 
     def __post_init__(self) -> None:
-        _text(
-            "role_arn",
-            self.role_arn,
-            _ROLE_ARN,
-            "must have the form arn:aws:iam::<12 digits>:role/<name>.",
-        )
-        rule = "must be 2 to 64 letters, digits or any of _+=,.@-"
-        for option in ("role_session_name", "source_identity"):
-            if (value := getattr(self, option)) is not None:
-                _text(option, value, _NAME, rule)
-        if self.external_id is not None:
-            rule = "must be 2 to 1224 letters, digits or any of _+=,.@:/-"
-            _text("external_id", self.external_id, _EXTERNAL_ID, rule)
-        if self.mfa_serial is not None:
-            rule = "must be the device's ARN, arn:aws:iam::<account>:mfa/<name>, or its number."
-            _text("mfa_serial", self.mfa_serial, _SERIAL, rule)
-        if self.mfa_session_seconds != 0 or type(self.mfa_session_seconds) is not int:
-            also = ", or 0 for none"
-            _seconds("mfa_session_seconds", self.mfa_session_seconds, 900, 129600, also)
+        for option in _TEXTS:
+            if (value := getattr(self, option)) is not None or option == "role_arn":
+                _limits.text(option, value)
+        _limits.seconds("mfa_session_seconds", self.mfa_session_seconds, or_none=True)
         if self.duration_seconds is not None:
-            _seconds("duration_seconds", self.duration_seconds, 900, 43200)
-        if self.region_name is not None:
-            _text(
-                "region_name", self.region_name, _REGION, "must be a region's name, as eu-west-1."
-            )
-        for option in ("profile", "source_profile"):
-            value = getattr(self, option)
-            if value is not None and not (isinstance(value, str) and value):
-                raise _bad(option, value, "must be the name of a profile in ~/.aws/config.")
-        self._check_callback()
-        self._check_policies()
-        self._check_tags()
-        self._check_vault()
-
-    def _check_callback(self) -> None:
-        callback = self.mfa_callback
-        if callback is None or callable(callback):
-            return
-        rule = "must be a callable, or a command as a list of strings."
-        argv = _strings("mfa_callback", callback, 1000, rule)
-        if not argv or not argv[0]:
-            raise _bad("mfa_callback", callback, rule)
-        object.__setattr__(self, "mfa_callback", argv)
-
-    def _check_policies(self) -> None:
+            _limits.seconds("duration_seconds", self.duration_seconds)
         if self.policy is not None:
-            rule = "must be the text of a JSON policy, up to 2048 characters."
-            if not isinstance(self.policy, str) or not 1 <= len(self.policy) <= 2048:
-                raise _bad("policy", self.policy, rule)
-            try:
-                document = json.loads(self.policy)
-            except (ValueError, RecursionError):
-                document = None
-            if not isinstance(document, dict):
-                raise _bad("policy", self.policy, rule)
-        rule = "must be a list of up to 10 managed policies' ARNs."
-        policy_arns = _strings("policy_arns", self.policy_arns, 10, rule)
-        for arn in policy_arns:
-            _text("policy_arns", arn, _POLICY_ARN, rule)
-        object.__setattr__(self, "policy_arns", policy_arns)
-
-    def _check_tags(self) -> None:
-        rule = "must map up to 50 keys of 1 to 128 characters to values of up to 256."
-        if not isinstance(self.tags, Mapping) or len(self.tags) > 50:
-            raise _bad("tags", self.tags, rule)
-        for key, value in self.tags.items():
-            if not isinstance(key, str) or not isinstance(value, str):
-                raise _bad("tags", self.tags, rule)
-            if not 1 <= len(key) <= 128 or len(value) > 256:
-                raise _bad("tags", {key: value}, rule)
-        object.__setattr__(self, "tags", dict(self.tags))
-        rule = "must be a list of up to 50 tag keys."
-        keys = _strings("transitive_tag_keys", self.transitive_tag_keys, 50, rule)
-        object.__setattr__(self, "transitive_tag_keys", keys)
-
-    def _check_vault(self) -> None:
-        secret = self.passphrase
-        if not (secret is None or callable(secret) or (isinstance(secret, str) and secret)):
-            raise ConfigurationError(
-                option="passphrase",
-                value="<not shown>",
-                rule="must be a non-empty string, or a callable that returns one.",
-            )
-        path = self.vault_path
-        if path is not None and not (isinstance(path, str | os.PathLike) and os.fspath(path)):
-            raise _bad("vault_path", path, "must be a path.")
+            _limits.policy("policy", self.policy)
+        if self.passphrase is not None:
+            _limits.secret("passphrase", self.passphrase)
+        if self.vault_path is not None:
+            _limits.path("vault_path", self.vault_path)
+        # What a caller could change later is copied.
+        copies: dict[str, Any] = {
+            "policy_arns": _limits.policy_arns("policy_arns", self.policy_arns),
+            "tags": _limits.tags("tags", self.tags),
+            "transitive_tag_keys": _limits.tag_keys(
+                "transitive_tag_keys", self.transitive_tag_keys
+            ),
+        }
+        if self.mfa_callback is not None and not callable(self.mfa_callback):
+            copies["mfa_callback"] = _limits.command("mfa_callback", self.mfa_callback)
+        for option, value in copies.items():
+            object.__setattr__(self, option, value)
 
     @classmethod
     def given(
@@ -227,11 +146,6 @@ class Role:
             passphrase=self.passphrase,
             vault_path=self.vault_path,
         )
-
-    @property
-    def visited(self) -> tuple[str, ...]:
-        """The profiles that led to the role."""
-        return (self.profile,) if self.profile is not None else ()
 
     @property
     def partition(self) -> str:
@@ -299,7 +213,8 @@ class Role:
         :param source: who assumes the role, as the configuration tells it.
         :param endpoint: an override of STS's endpoint.
         """
-        arguments = self.arguments()
+        # As STS is asked: a profile's wish for more than an hour is no other role.
+        arguments = self.arguments(chained=True)
         if self.role_session_name is None:
             # Derived from the local user, who may differ between two machines
             # or a terminal and cron without the role being another one.
@@ -311,8 +226,7 @@ class Role:
 
 def digest(*parts: object) -> str:
     """SHA-256 over canonical JSON: what names the vault's entries."""
-    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_canonical.dumps(parts)).hexdigest()
 
 
 def _local_user() -> str:

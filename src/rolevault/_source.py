@@ -1,5 +1,4 @@
-"""
-Who assumes the role: the source credentials, and who they are before they
+"""Who assumes the role: the source credentials, and who they are before they
 are resolved.
 
 A warm start needs only the latter, read from configuration alone: no process
@@ -7,16 +6,21 @@ is started and no network asked while the vault serves.
 """
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import botocore.credentials
 import botocore.session
-from botocore.credentials import CredentialResolver, Credentials
+from botocore.credentials import (
+    CredentialProvider,
+    CredentialResolver,
+    Credentials,
+    EnvProvider,
+)
 from botocore.exceptions import CredentialRetrievalError, InvalidConfigError, NoCredentialsError
 
 from rolevault import _private, _profile
+from rolevault._flight import ForkLock
 
 #: Providers whose credentials are a role's. A code could never work with them:
 #: the MFA device belongs to a user.
@@ -31,34 +35,19 @@ ROLE_METHODS = frozenset(
     }
 )
 
-#: What tells one source from another. Secrets are not among them.
+#: What tells one profile from another beside static keys. No secret is among them.
 _FIELDS = (
-    "role_arn",
     "web_identity_token_file",
     "credential_process",
     "login_session",
     "sso_session",
     "sso_start_url",
+    "sso_region",
     "sso_account_id",
     "sso_role_name",
 )
-_VARIABLES = (
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-)
-
-#: Not a source profile's own: the environment, the machine's role or an
-#: unrelated file would answer for a profile without keys.
-_NOT_A_PROFILES = (
-    "env",
-    "assume-role",
-    "ec2-credentials-file",
-    "boto-config",
-    "container-role",
-    "iam-role",
-)
+_WEB_IDENTITY = ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
+_CONTAINER = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 
 
 class Source:
@@ -67,7 +56,7 @@ class Source:
     def __init__(self, identity: Mapping[str, Any], load: Callable[[], Credentials | None]) -> None:
         self.identity = identity
         self._load = load
-        self._loading = threading.Lock()
+        self._loading = ForkLock()
         self._credentials: Credentials | None = None
 
     def resolve(self) -> Credentials:
@@ -85,28 +74,43 @@ class Source:
 
 def of_chain(session: botocore.session.Session, chain: CredentialResolver) -> Source:
     """What the session would use without us."""
-    identity: dict[str, Any] = {}
-    profile = _profile.chosen(session)
-    if any(provider.METHOD == "env" for provider in chain.providers):
-        if key := os.environ.get("AWS_ACCESS_KEY_ID"):
-            return Source({"access_key_id": key}, chain.load_credentials)
-        identity = {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
-    return Source({**identity, **_identity(session, profile)}, chain.load_credentials)
+    identity = ahead(chain)
+    if not identity:
+        identity = {**_identity(session, _profile.chosen(session))}
+        if "access_key_id" not in identity:
+            identity |= _set_in_environment(*_CONTAINER)
+        if any(provider.METHOD == "env" for provider in chain.providers):
+            identity |= _set_in_environment(*_WEB_IDENTITY)
+    return Source(identity, chain.load_credentials)
+
+
+def ahead(chain: CredentialResolver) -> dict[str, Any]:
+    """What answers ahead of every profile: the environment's keys, and providers
+    that somebody put into the chain. Nothing, where a profile decides.
+    """
+    key = os.environ.get("AWS_ACCESS_KEY_ID")
+    # A provider that is not botocore's is known by its name alone.
+    strangers = [
+        str(provider.METHOD)
+        for provider in chain.providers
+        if not type(provider).__module__.startswith("botocore.")
+    ]
+    identity: dict[str, Any] = {"providers": strangers} if strangers else {}
+    if key and any(provider.METHOD == "env" for provider in chain.providers):
+        identity["access_key_id"] = key
+    return identity
 
 
 def of_profile(session: botocore.session.Session, profile: str) -> Source:
-    """
-    What a source profile holds that is no role itself.
+    """What a source profile holds that is no role itself.
 
     :raises InvalidConfigError: when resolved, if it holds no credentials.
     """
 
     def load() -> Credentials:
-        child = botocore.session.Session(profile=profile)
-        chain = _standard_chain(child, _region(session))
-        for method in _NOT_A_PROFILES:
-            chain.remove(method)
-        credentials: Credentials | None = chain.load_credentials()
+        credentials: Credentials | None = _private.profile_chain(
+            session, profile
+        ).load_credentials()
         if credentials is None:
             message = f'The source profile "{profile}" must have credentials.'
             raise InvalidConfigError(error_msg=message)
@@ -116,31 +120,26 @@ def of_profile(session: botocore.session.Session, profile: str) -> Source:
 
 
 def of_name(session: botocore.session.Session, credential_source: str, profile: str) -> Source:
-    """
-    ``credential_source``: Environment, Ec2InstanceMetadata or EcsContainer.
+    """``credential_source``, one of ``_profile.CREDENTIAL_SOURCES``.
 
-    :raises InvalidConfigError: when resolved, if it is none of these.
     :raises CredentialRetrievalError: when resolved, if it has no credentials.
     """
+    method = _profile.CREDENTIAL_SOURCES[credential_source]
     identity: dict[str, Any] = {"credential_source": credential_source}
-    if credential_source.lower() == "environment":
+    if method == "env":
         identity = {"access_key_id": os.environ.get("AWS_ACCESS_KEY_ID")}
+    elif method == "container-role":
+        identity |= _set_in_environment(*_CONTAINER)
+    else:
+        endpoint = session.get_config_variable("ec2_metadata_service_endpoint")
+        identity |= {"endpoint": endpoint} if endpoint else {}
 
     def load() -> Credentials:
-        # A session without a profile of its own, so that its chain has them all.
-        chain = _standard_chain(botocore.session.Session(), _region(session))
-        found = [
-            provider
-            for provider in chain.providers
-            if provider.METHOD in ("env", "container-role", "iam-role")
-            and str(provider.CANONICAL_NAME).lower() == credential_source.lower()
-        ]
-        if not found:
-            raise InvalidConfigError(
-                error_msg=f'The credential source "{credential_source}" referenced in profile '
-                f'"{profile}" is not valid.'
-            )
-        credentials: Credentials | None = found[0].load()
+        # A session with a profile of its own has no EnvProvider in its chain.
+        provider: CredentialProvider = EnvProvider()
+        if method != "env":
+            provider = botocore.credentials.create_credential_resolver(session).get_provider(method)
+        credentials: Credentials | None = provider.load()
         if credentials is None:
             raise CredentialRetrievalError(
                 provider=credential_source,
@@ -152,21 +151,19 @@ def of_name(session: botocore.session.Session, credential_source: str, profile: 
     return Source(identity, load)
 
 
-def _standard_chain(child: botocore.session.Session, region: str | None) -> CredentialResolver:
-    return botocore.credentials.create_credential_resolver(child, region_name=region)
-
-
-def _region(session: botocore.session.Session) -> str | None:
-    region: str | None = session.get_config_variable("region") or _private.last_region(session)
-    return region
+def _set_in_environment(*names: str) -> dict[str, Any]:
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def _identity(session: botocore.session.Session, profile: str) -> Mapping[str, Any]:
     found = _profile.fields(session, profile)
-    if key := found.get("aws_access_key_id"):
-        return {"access_key_id": key}
     identity = {name: found[name] for name in _FIELDS if name in found}
+    if "web_identity_token_file" in found:
+        identity["role_arn"] = found.get("role_arn")
     if name := found.get("sso_session"):
-        sso = session.full_config.get("sso_sessions", {}).get(name, {})
-        identity["sso_start_url"] = sso.get("sso_start_url")
-    return {"profile": profile, **identity}
+        identity["sso"] = session.full_config.get("sso_sessions", {}).get(name, {})
+    # Which of them answers is botocore's affair: with static keys beside other
+    # sources, all of them tell.
+    if key := found.get("aws_access_key_id"):
+        return {**identity, "access_key_id": key}
+    return {**identity, "profile": profile}

@@ -1,0 +1,160 @@
+"""STS's limits, from the API reference of AssumeRole and GetSessionToken, checked
+where options are given: a typing error is found by ``install()`` and not by the
+first request, after somebody was asked for a code.
+
+Each check returns what it was given, in a form that nobody changes later.
+"""
+
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from rolevault.errors import ConfigurationError
+
+#: An ARN is judged by its form only. Ceph's STS has roles of no account, and of
+#: tenants with names.
+_ROLE_ARN = re.compile(
+    r"arn:[a-z][a-z0-9-]*:iam::([0-9]{12}|(?![0-9]+:)[\w$-]*)"
+    r":role/(?:[!-9;-~]{0,511}/)?[\w+=,.@-]{1,64}",
+    re.ASCII,
+)
+_POLICY_ARN = re.compile(r"arn:[a-z][a-z0-9-]*:iam::(?:aws|[0-9]{12}|):policy/[!-~]{1,2000}")
+_SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
+_REGION = re.compile(r"(?![0-9]+$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+_NAME_RULE = "must be 2 to 64 letters, digits or any of _+=,.@-"
+
+_TEXTS = {
+    "role_arn": (_ROLE_ARN, "must have the form arn:aws:iam::<12 digits>:role/<name>."),
+    "mfa_serial": (
+        _SERIAL,
+        "must be the device's ARN, arn:aws:iam::<account>:mfa/<name>, or its number.",
+    ),
+    "role_session_name": (_NAME, _NAME_RULE),
+    "source_identity": (_NAME, _NAME_RULE),
+    "external_id": (
+        re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII),
+        "must be 2 to 1224 letters, digits or any of _+=,.@:/-",
+    ),
+    "region_name": (_REGION, "must be a region's name, as eu-west-1."),
+    "profile": (re.compile(r".+", re.DOTALL), "must be the name of a profile in ~/.aws/config."),
+    "source_profile": (
+        re.compile(r".+", re.DOTALL),
+        "must be the name of a profile in ~/.aws/config.",
+    ),
+    "credential_source": (
+        re.compile(r".+", re.DOTALL),
+        "must be Environment, Ec2InstanceMetadata or EcsContainer.",
+    ),
+    "mfa_process": (re.compile(r"[^\0]*[^\0\s][^\0]*"), "must be a command that prints a code."),
+}
+_SECONDS = {"mfa_session_seconds": (900, 129600), "duration_seconds": (900, 43200)}
+
+_POLICY = re.compile(r"[\t\n\r\x20-\xff]{1,2048}")
+
+
+def bad(option: str, value: object, rule: str) -> ConfigurationError:
+    return ConfigurationError(option=option, value=repr(value), rule=rule)
+
+
+def text(option: str, value: object) -> None:
+    form, rule = _TEXTS[option]
+    if not isinstance(value, str) or form.fullmatch(value) is None:
+        raise bad(option, value, rule)
+
+
+def seconds(option: str, value: object, *, or_none: bool = False) -> None:
+    low, high = _SECONDS[option]
+    # bool is an int to Python and a mistake to everyone else.
+    if type(value) is int and (low <= value <= high or (or_none and value == 0)):
+        return
+    also = ", or 0 for none" if or_none else ""
+    raise bad(option, value, f"must be a whole number of seconds from {low} to {high}{also}.")
+
+
+def strings(option: str, value: object, most: int, rule: str) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) > most:
+        raise bad(option, value, rule)
+    if not all(isinstance(item, str) and "\0" not in item for item in value):
+        raise bad(option, value, rule)
+    return tuple(value)
+
+
+def command(option: str, value: object) -> tuple[str, ...]:
+    rule = "must be a callable, or a command as a list of strings."
+    argv = strings(option, value, 1000, rule)
+    if not argv or not argv[0]:
+        raise bad(option, value, rule)
+    return argv
+
+
+def policy(option: str, value: object) -> None:
+    rule = "must be the text of a JSON policy, up to 2048 characters of Latin-1."
+    if not isinstance(value, str) or _POLICY.fullmatch(value) is None:
+        raise bad(option, value, rule)
+    try:
+        document = json.loads(value)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise bad(option, value, rule)
+
+
+def policy_arns(option: str, value: object) -> tuple[str, ...]:
+    rule = "must be a list of up to 10 managed policies' ARNs."
+    arns = strings(option, value, 10, rule)
+    if not all(_POLICY_ARN.fullmatch(arn) for arn in arns):
+        raise bad(option, value, rule)
+    return arns
+
+
+def tags(option: str, value: object) -> dict[str, str]:
+    rule = (
+        "must map up to 50 keys of 1 to 128 characters to values of up to 256: letters, "
+        "digits, spaces or any of _.:/=+-@"
+    )
+    if not isinstance(value, Mapping) or len(value) > 50:
+        raise bad(option, value, rule)
+    for key, content in value.items():
+        if not (_is_tag(key, 1, 128) and _is_tag(content, 0, 256)):
+            raise bad(option, {key: content}, rule)
+    if len({key.casefold() for key in value}) < len(value):
+        raise bad(option, value, "must not have keys that differ in upper and lower case only.")
+    return dict(value)
+
+
+def tag_keys(option: str, value: object) -> tuple[str, ...]:
+    rule = "must be a list of up to 50 tag keys."
+    keys = strings(option, value, 50, rule)
+    if not all(_is_tag(key, 1, 128) for key in keys):
+        raise bad(option, value, rule)
+    return keys
+
+
+def secret(option: str, value: object) -> None:
+    """The value is in no message, and in no cause of one."""
+    legal = callable(value)
+    if isinstance(value, str):
+        legal = bool(value) and not any("\ud800" <= each <= "\udfff" for each in value)
+    if not legal:
+        raise ConfigurationError(
+            option=option,
+            value="<not shown>",
+            rule="must be a non-empty string, or a callable that returns one.",
+        )
+
+
+def path(option: str, value: object) -> None:
+    name = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise bad(option, value, "must be a path.")
+
+
+def _is_tag(value: object, least: int, most: int) -> bool:
+    return (
+        isinstance(value, str)
+        and least <= len(value) <= most
+        and all(each in "_.:/=+-@" or unicodedata.category(each)[0] in "LNZ" for each in value)
+    )

@@ -1,0 +1,113 @@
+"""
+What a script pays for having rolevault around: nothing that it does not use.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Python
+
+#: Each costs milliseconds at every start, or does something that most runs never do.
+COLD = ("cryptography", "filelock", "click", "getpass", "subprocess", "keyring", "multiprocessing")
+
+ARN = "arn:aws:iam::111122223333:role/Deploy"
+
+
+def run(python: Python, script: str) -> Any:
+    output, errors = python(script).communicate(timeout=60)
+    assert errors == ""
+    return json.loads(output)
+
+
+def test_import_takes_no_cold_path(python: Python) -> None:
+    """``import rolevault`` imports nothing of the vault, the locks or the terminal
+    that ``import boto3`` has not imported.
+    """
+    script = "import sys, json; import {}; print(json.dumps(sorted(sys.modules)))"
+    theirs, ours = (set(run(python, script.format(name))) for name in ("boto3", "rolevault"))
+    more = ours - theirs
+    assert "rolevault" in more
+    assert not {name for name in more if name.split(".")[0] in COLD}
+    # The whole of the difference, so that a new one is a decision.
+    assert {name for name in more if not name.startswith("rolevault")} <= {
+        "dataclasses",
+        "secrets",
+        "unicodedata",
+        "_locale",
+        "_posixsubprocess",
+        "fcntl",
+        "grp",
+        "pwd",
+        "termios",
+        "tty",
+    }
+
+
+WATCH = """
+import sys, json, {module}
+seen = []
+WATCHED = ("open", "socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.posix_spawn",
+           "os.fork", "os.exec", "os.mkdir")
+def watch(event, arguments):
+    if event in WATCHED:
+        seen.append([event, str(arguments[0])])
+sys.addaudithook(watch)
+{call}
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.parametrize("profile", [False, True])
+def test_install_opens_what_a_session_opens(
+    python: Python, empty_home: Path, profile: bool
+) -> None:
+    """``install()`` opens no file beyond those that ``boto3.Session()`` itself opens,
+    none of them more often, and starts, connects and makes nothing.
+    """
+    directory = empty_home / ".aws"
+    directory.mkdir()
+    (directory / "config").write_text(
+        f"[profile prod]\nrole_arn={ARN}\nsource_profile=base\nmfa_serial=GAHT12345678\n"
+        "[profile base]\naws_access_key_id=AKIAEXAMPLE\naws_secret_access_key=x\n"
+    )
+    (directory / "credentials").write_text("[other]\naws_access_key_id=AKIAOTHER\n")
+    options = "profile='prod'" if profile else repr(ARN)
+    session = "boto3.Session(profile_name='prod')" if profile else "boto3.Session()"
+    theirs = run(python, WATCH.format(module="boto3", call=session))
+    ours = run(python, WATCH.format(module="rolevault", call=f"rolevault.install({options})"))
+    assert [event for event, _ in ours if event != "open"] == []
+    assert any(name.endswith(f".aws{os.sep}config") for _, name in theirs)
+    for each in ours:
+        assert ours.count(each) <= theirs.count(each), each
+
+
+def test_the_vault_is_first_touched_by_a_signature(python: Python, empty_home: Path) -> None:
+    """Making a client of the role opens no vault, and asks nobody."""
+    call = f"import boto3; rolevault.install({ARN!r}); boto3.client('sts', region_name='eu-west-1')"
+    seen = run(python, WATCH.format(module="rolevault", call=call))
+    assert not [name for _, name in seen if ".aws/rolevault" in name]
+    assert {event for event, _ in seen} == {"open"}
+    assert not (empty_home / ".aws").exists()
+
+
+def test_the_public_names() -> None:
+    """What is importable from ``rolevault``; a new name is a promise."""
+    import rolevault
+
+    assert sorted(rolevault.__all__) == rolevault.__all__
+    assert {name for name in rolevault.__all__ if not name.endswith("Error")} == {
+        "MfaRequest",
+        "Vault",
+        "ensure",
+        "install",
+        "is_installed",
+        "rotate_passphrase",
+        "session",
+        "uninstall",
+    }
+    for name in rolevault.__all__:
+        assert getattr(rolevault, name).__doc__

@@ -1,0 +1,235 @@
+"""
+Who wins: a test for each row of the table in ``docs/compatibility.md``. Alice's
+keys stand in the environment, Bob's in the profile ``bob``; who entered a role
+tells which of them were used.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+import rolevault
+from conftest import Alice, account_of
+from local_iam import Role, User
+from local_sts import LocalSts
+from rolevault import ConfigurationError
+
+HOME, A, B = "999988887777", "111122223333", "444455556666"
+
+
+@pytest.fixture
+def bob(sts: LocalSts, alice: Alice, role_a: Role, role_b: Role, empty_home: Path) -> User:
+    """Two role profiles, ``a`` and ``b``, that are entered with Bob's keys."""
+    bob = sts.add_user("bob")
+    role_a.mfa = role_b.mfa = False
+    role_a.trusts = role_b.trusts = ["*"]
+    config = empty_home / ".aws" / "config"
+    config.parent.mkdir()
+    config.write_text(
+        f"[profile a]\nrole_arn={role_a.arn}\nsource_profile=bob\n"
+        f"[profile b]\nrole_arn={role_b.arn}\nsource_profile=bob\n"
+        f"[profile bob]\naws_access_key_id={bob.access_key_id}\n"
+        f"aws_secret_access_key={bob.secret_access_key}\n"
+    )
+    return bob
+
+
+@pytest.fixture
+def no_keys(monkeypatch: pytest.MonkeyPatch, alice: Alice) -> None:
+    """Nobody's keys are in the environment."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+
+def who_entered(sts: LocalSts) -> list[str]:
+    """The users whose keys AssumeRole was signed with, in order; roles as "role"."""
+    names = {key.access_key_id: user.arn.split("/")[-1] for user in sts.users for key in user.keys}
+    calls = [each for each in sts.calls if each.action == "AssumeRole"]
+    return [names.get(each.access_key_id or "", "role") for each in calls]
+
+
+def test_environment_keys_beat_a_profile_of_the_environment(
+    bob: User, sts: LocalSts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 1: ``AWS_ACCESS_KEY_ID`` beats the role of ``AWS_PROFILE``, as in botocore;
+    ``ensure()`` says so.
+    """
+    monkeypatch.setenv("AWS_PROFILE", "a")
+    rolevault.install()
+    assert account_of() == HOME
+    assert who_entered(sts) == []
+    with pytest.raises(ConfigurationError, match="'env'"):
+        rolevault.ensure()
+
+
+@pytest.mark.usefixtures("no_keys")
+def test_the_environments_profile(
+    bob: User, sts: LocalSts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 2: without keys there, ``AWS_PROFILE`` decides."""
+    monkeypatch.setenv("AWS_PROFILE", "a")
+    rolevault.install()
+    assert account_of() == A
+    assert who_entered(sts) == ["bob"]
+
+
+def test_a_named_profile_beats_environment_keys(bob: User, sts: LocalSts) -> None:
+    """Row 3: a profile that is named drops the environment's keys, as in botocore."""
+    rolevault.install(profile="a")
+    assert account_of() == A
+    assert who_entered(sts) == ["bob"]
+
+
+def test_a_named_profile_beats_the_environments(
+    bob: User, sts: LocalSts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 4: a profile that is named beats ``AWS_PROFILE``, and its keys."""
+    monkeypatch.setenv("AWS_PROFILE", "b")
+    rolevault.install(profile="a")
+    assert account_of() == A
+    assert account_of(rolevault.session(profile="a")) == A
+    assert who_entered(sts) == ["bob"]
+
+
+@pytest.mark.parametrize("how", ["role_arn", "profile"])
+def test_keys_given_to_a_client_win(bob: User, sts: LocalSts, role_a: Role, how: str) -> None:
+    """Row 5: ``client(aws_access_key_id=…)`` signs with these keys."""
+    options: Any = {"role_arn": role_a.arn} if how == "role_arn" else {"profile": "a"}
+    rolevault.install(**options)
+    client = boto3.client(
+        "sts",
+        region_name="eu-west-1",
+        aws_access_key_id=bob.access_key_id,
+        aws_secret_access_key=bob.secret_access_key,
+    )
+    assert client.get_caller_identity()["Arn"].endswith("user/bob")
+    assert who_entered(sts) == []
+
+
+@pytest.mark.parametrize("all_sessions", [False, True])
+def test_keys_given_to_a_session_win(
+    bob: User, sts: LocalSts, role_a: Role, all_sessions: bool
+) -> None:
+    """Row 6: ``Session(aws_access_key_id=…)`` has these keys, also where the role is
+    put into that session.
+    """
+    rolevault.install(role_a.arn, all_sessions=all_sessions)
+    session = boto3.Session(bob.access_key_id, bob.secret_access_key)
+    assert account_of(session) == HOME
+    rolevault.install(role_a.arn, session=session)
+    assert account_of(session) == HOME
+    assert who_entered(sts) == []
+
+
+@pytest.mark.parametrize("all_sessions", [False, True])
+def test_a_session_of_another_profile_wins(
+    bob: User, sts: LocalSts, role_a: Role, all_sessions: bool
+) -> None:
+    """Row 7: ``Session(profile_name=…)`` is what its profile says."""
+    rolevault.install(role_a.arn, all_sessions=all_sessions)
+    session = boto3.Session(profile_name="bob")
+    assert account_of(session) == HOME
+    assert account_of(boto3.Session(profile_name="b")) == B
+    credentials = session.get_credentials()
+    assert credentials is not None
+    assert credentials.access_key == bob.access_key_id
+
+
+def test_an_explicit_role_beats_environment_keys(bob: User, sts: LocalSts, role_a: Role) -> None:
+    """Row 8: the role is what signs, and the environment's keys enter it."""
+    rolevault.install(role_a.arn)
+    assert account_of() == A
+    assert who_entered(sts) == ["alice"]
+
+
+def test_an_explicit_role_beats_the_environments_profile(
+    bob: User, sts: LocalSts, role_a: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 9: also with ``AWS_PROFILE``; the environment's keys stay the source."""
+    monkeypatch.setenv("AWS_PROFILE", "b")
+    rolevault.install(role_a.arn)
+    assert account_of() == A
+    assert who_entered(sts) == ["alice"]
+
+
+@pytest.mark.usefixtures("no_keys")
+def test_an_explicit_role_is_entered_from_the_environments_profile(
+    bob: User, sts: LocalSts, role_a: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 10: without keys there, what ``AWS_PROFILE`` gives enters the role; that
+    it is a role itself makes a hop of it.
+    """
+    monkeypatch.setenv("AWS_PROFILE", "b")
+    rolevault.install(role_a.arn)
+    assert account_of() == A
+    assert who_entered(sts) == ["bob", "role"]
+    monkeypatch.setenv("AWS_PROFILE", "bob")
+    assert account_of(rolevault.session(role_a.arn)) == A
+    assert who_entered(sts) == ["bob", "role", "bob"]
+
+
+def test_an_explicit_role_with_a_profile(bob: User, sts: LocalSts, role_a: Role) -> None:
+    """Row 11: ``role_arn`` beats the profile's role; the profile's source enters it,
+    and not the environment's keys.
+    """
+    rolevault.install(role_a.arn, profile="b")
+    assert account_of() == A
+    assert who_entered(sts) == ["bob"]
+    # A profile without a role is itself the source.
+    assert account_of(rolevault.session(role_a.arn, profile="bob")) == A
+    assert set(who_entered(sts)) == {"bob"}
+
+
+def test_a_profile_for_a_session_of_another(bob: User, sts: LocalSts, role_a: Role) -> None:
+    """Row 11 again, put into a session that has another profile: the named one counts."""
+    for options in ({"profile": "a"}, {"role_arn": role_a.arn, "profile": "bob"}):
+        session = boto3.Session(profile_name="b")
+        rolevault.install(session=session, **options)  # type: ignore[arg-type]
+        assert account_of(session) == A
+    assert set(who_entered(sts)) == {"bob"}
+
+
+def test_an_explicit_role_with_a_source_profile(bob: User, sts: LocalSts, role_a: Role) -> None:
+    """Row 12: ``source_profile`` beats the environment's keys."""
+    rolevault.install(role_a.arn, source_profile="bob")
+    assert account_of() == A
+    assert who_entered(sts) == ["bob"]
+
+
+def test_a_source_profile_that_is_a_role(bob: User, sts: LocalSts, role_a: Role) -> None:
+    """Row 12 again: a role as the source is a hop."""
+    rolevault.install(role_a.arn, source_profile="b")
+    assert account_of() == A
+    assert who_entered(sts) == ["bob", "role"]
+
+
+def test_the_table_has_these_rows() -> None:
+    """The document's table and these tests count the same rows."""
+    document = (Path(__file__).parents[1] / "docs" / "compatibility.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|", document, re.MULTILINE)
+    tested = {
+        number
+        for value in list(globals().values())
+        for number in re.findall(r"Row (\d+)", getattr(value, "__doc__", None) or "")
+    }
+    assert rows == [str(number) for number in range(1, 13)]
+    assert tested == set(rows)
+
+
+def test_a_named_profile_in_sessions_of_libraries(bob: User, sts: LocalSts) -> None:
+    """Row 3, for a session that names no profile: the installed one counts as named."""
+    rolevault.install(profile="a", all_sessions=True)
+    assert account_of(boto3.Session()) == A
+    mine = boto3.Session()
+    rolevault.install(profile="a", session=mine)
+    assert account_of(mine) == A
+    assert who_entered(sts) == ["bob"]
+
+
+def test_no_other_default_is_made(bob: User) -> None:
+    """Row 3, seen from boto3: the session of a named profile has that profile."""
+    made: Any = rolevault.install(profile="a")
+    assert made.profile_name == "a"

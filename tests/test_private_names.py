@@ -1,0 +1,130 @@
+"""
+The names that boto3 and botocore do not promise: each is listed, stands in one
+module, and is still there in the release that runs.
+"""
+
+import ast
+import re
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import boto3
+import botocore.credentials
+import botocore.session
+import pytest
+from botocore.credentials import Credentials, RefreshableCredentials
+
+import rolevault
+from rolevault import _private
+
+SOURCE = Path(rolevault.__file__).parent
+DOCUMENT = Path(__file__).parents[1] / "docs" / "compatibility.md"
+
+#: What ``_private`` touches, and how to see that it is there.
+NAMES: dict[str, Callable[[], object]] = {
+    "boto3.Session._session": lambda: boto3.Session()._session,
+    "botocore.session.Session._credentials": lambda: vars(botocore.session.Session())[
+        "_credentials"
+    ],
+    "botocore.session.Session._components": lambda: vars(botocore.session.Session())["_components"],
+    "botocore.session.ComponentLocator._components": lambda: vars(
+        botocore.session.ComponentLocator()
+    )["_components"],
+    "botocore.session.ComponentLocator._deferred": lambda: vars(
+        botocore.session.ComponentLocator()
+    )["_deferred"],
+    "botocore.session.Session._last_client_region_used": lambda: vars(botocore.session.Session())[
+        "_last_client_region_used"
+    ],
+    "botocore.credentials.ProfileProviderBuilder": lambda: (
+        botocore.credentials.ProfileProviderBuilder
+    ),
+    "botocore.credentials.RefreshableCredentials._expiry_time": lambda: vars(
+        RefreshableCredentials("", "", "", datetime.now(timezone.utc), dict, "x")
+    )["_expiry_time"],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_name_is_there(name: str) -> None:
+    """When a release of boto3 or botocore drops it, this test's id says which."""
+    try:
+        NAMES[name]()
+    except (AttributeError, KeyError):
+        pytest.fail(f"{name} is gone: see rolevault._private")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_name_is_documented(name: str) -> None:
+    """``docs/compatibility.md`` lists it with its reason."""
+    assert f"`{name}`" in DOCUMENT.read_text()
+
+
+def test_no_other_module_touches_private_names() -> None:
+    """Attributes with an underscore are our own objects' everywhere but in
+    ``_private``, and nothing private is imported from botocore.
+    """
+    touched: dict[str, set[str]] = {}
+    for path in SOURCE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        imported = {
+            name.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and re.match(r"boto", node.module or "")
+            for name in node.names
+            if name.name.startswith("_")
+        }
+        foreign = {
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and re.match(r"_[a-z]", node.attr)
+            and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+            # A method of another object of the same module.
+            and not re.search(rf"\b(self\.{node.attr}\b|def {node.attr}\b)", path.read_text())
+        }
+        if found := imported | foreign:
+            touched[path.name] = found
+    listed = {name.rpartition(".")[2] for name in NAMES}
+    assert touched.pop("_private.py") == listed - {"ProfileProviderBuilder"}
+    assert touched == {}
+
+
+def test_our_view_is_botocores() -> None:
+    """Each function of ``_private`` does what its name says, seen from outside."""
+    session = boto3.Session()
+    inner = _private.botocore_session(session)
+    assert isinstance(inner, botocore.session.Session)
+    assert _private.resolved(inner) is None
+    chain, make = _private.credential_provider(inner)
+    assert chain is None
+    assert make is not None
+    built = inner.get_component("credential_provider")
+    assert _private.credential_provider(inner) == (built, None)
+    credentials = Credentials("a", "b")
+    _private.set_resolved(inner, credentials)
+    assert session.get_credentials() is credentials
+    assert _private.last_region(inner) is None
+    session.client("sts", region_name="eu-west-3")
+    assert _private.last_region(inner) == "eu-west-3"
+
+
+def test_a_profiles_chain_is_botocores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source profile is asked in botocore's own order, and nothing but the profile:
+    neither the environment nor the machine answers for it.
+    """
+    methods = [
+        each.METHOD for each in _private.profile_chain(botocore.session.Session(), "x").providers
+    ]
+    assert methods[:3] == ["assume-role-with-web-identity", "sso", "shared-credentials-file"]
+    assert {"custom-process", "config-file"} < set(methods)
+    assert not {"env", "assume-role", "container-role", "iam-role"} & set(methods)
+
+
+def test_others_see_the_expiry() -> None:
+    """``_expiry_time`` is where other tools look."""
+    end = datetime(2030, 1, 1, tzinfo=timezone.utc)
+    credentials = RefreshableCredentials("", "", "", datetime.now(timezone.utc), dict, "x")
+    _private.set_expiry(credentials, end)
+    assert vars(credentials)["_expiry_time"] == end
