@@ -1,0 +1,254 @@
+"""Roles for aiobotocore, and so for s3fs: the extra ``aio``.
+
+The synchronous machinery does the work, in threads of its own, so that neither
+a prompt nor a file ever blocks an event loop. What is in memory signs at once.
+
+aiobotocore on asyncio only: its httpx backend on trio is not served.
+"""
+
+import asyncio
+import contextvars
+import functools
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import botocore.session
+from botocore.credentials import CredentialProvider, ReadOnlyCredentials
+
+try:
+    from aiobotocore.credentials import AioCredentialResolver, AioRefreshableCredentials
+    from aiobotocore.session import AioSession
+except ImportError as missing:
+    raise ImportError(
+        "rolevault.aio needs aiobotocore: pip install 'rolevault[aio]'", name="aiobotocore"
+    ) from missing
+
+from rolevault import _private
+from rolevault._credentials import METHOD, RoleCredentials
+from rolevault._flight import ForkLock
+from rolevault._healing import Healer
+from rolevault._install import _role
+from rolevault._provider import RoleVaultProvider, place, resolver_with
+from rolevault._role import Options, Role
+from rolevault._session import Before, take_over
+from rolevault.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["install", "session"]
+
+T = TypeVar("T")
+
+_PAST = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def install(
+    session: AioSession, role_arn: str | None = None, **options: "Unpack[Options]"
+) -> AioSession:
+    """Put the role into an aiobotocore session; return that session. Nothing is
+    called and nobody asked here: the first signed request signs in.
+
+    A second call replaces the first. There is no global state, so there is no
+    ``uninstall``: a session without the role is another session. Clients made
+    before keep what they had.
+
+    :param role_arn: the role to assume; without it, the profile's.
+    :param options: as for ``rolevault.install``.
+    :raises ConfigurationError: a bad value, naming option, value and rule.
+    """
+    rule = "must be an AioSession of aiobotocore."
+    if isinstance(session, AioSession):
+        region = session.get_config_variable("region")
+        rule = f"it has a region already ({region}): leave region_name= out."
+        if options.get("region_name") in (None, region):
+            rule = ""
+    if rule:
+        raise ConfigurationError(option="session", value=repr(session), rule=rule)
+    role = _role(role_arn, options, session)
+    before = Before.of(session)
+    if before.has_own_keys:
+        logger.warning("The session was given keys of its own, and they win over the role.")
+        return session
+    provider = AioRoleVaultProvider(role, session)
+    take_over(session, lambda: _chain(provider, before))
+    return session
+
+
+def session(role_arn: str | None = None, **options: "Unpack[Options]") -> AioSession:
+    """An aiobotocore session of its own for a role; options as for ``install``.
+    It shares the vault, and so the MFA code, with every other session.
+
+    :raises ConfigurationError: a bad value, naming option, value and rule.
+    """
+    made = AioSession(profile=options.get("profile"))
+    if (region := options.get("region_name")) is not None:
+        made.set_config_variable("region", region)
+    return install(made, role_arn, **options)
+
+
+def _start(call: Callable[[], T]) -> "Future[T]":
+    """Run ``call`` in a thread of its own.
+
+    Not in the loop's executor: its few threads also resolve host names, and a
+    person may type for minutes. A daemon, so that a program ends although
+    nobody answers its prompt.
+    """
+    future: Future[T] = Future()
+    # From here on, cancelling a task that waits cancels it for nobody else.
+    future.set_running_or_notify_cancel()
+    context = contextvars.copy_context()  # a notebook's prompt belongs to its cell
+
+    def run() -> None:
+        try:
+            result = context.run(call)
+        except StopIteration as error:
+            # No future can carry it (PEP 479): its tasks would wait for ever.
+            stopped = RuntimeError("a callback raised StopIteration")
+            stopped.__cause__ = error
+            future.set_exception(stopped)
+        except BaseException as error:  # noqa: BLE001  whoever waits raises it
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=run, name="rolevault", daemon=True).start()
+    return future
+
+
+class _Shared(Generic[T]):
+    """One thread at a time for all tasks that need the same, of any loop."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._running: Future[T] | None = None
+        self._pid = 0
+
+    async def __call__(self) -> T:
+        running = self._running
+        # After a fork the thread is the parent's. Two loops that both start one
+        # share it further down, where threads do.
+        if running is None or running.done() or self._pid != os.getpid():
+            self._pid = os.getpid()
+            running = self._running = _start(self._call)
+        try:
+            return await asyncio.wrap_future(running)
+        finally:
+            if running.done() and self._running is running:
+                self._running = None
+
+
+class AioRoleCredentials(AioRefreshableCredentials):
+    """``RoleCredentials`` as aiobotocore asks for them.
+
+    Every member that could reach aiobotocore's own refresh is overridden.
+    """
+
+    def __init__(self, credentials: RoleCredentials) -> None:
+        super().__init__("", "", "", _PAST, self.get_frozen_credentials, METHOD)
+        self._role_credentials = credentials
+        self._renewed = _Shared(credentials.get_frozen_credentials)
+
+    async def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """Keys that sign now.
+
+        :raises RoleVaultError, BotoCoreError, ClientError: why the sign-in
+            failed; the next call tries again.
+        """
+        return self._role_credentials.in_hand() or await self._renewed()
+
+    async def get_access_key(self) -> str | None:
+        return (await self.get_frozen_credentials()).access_key
+
+    async def get_secret_key(self) -> str | None:
+        return (await self.get_frozen_credentials()).secret_key
+
+    async def get_token(self) -> str | None:
+        return (await self.get_frozen_credentials()).token
+
+    async def get_account_id(self) -> str | None:
+        """Known from the role's ARN, without signing in."""
+        return self._role_credentials.fetcher.role.account_id
+
+    account_id: Any = property(lambda self: self._role_credentials.fetcher.role.account_id)
+
+    def refresh_needed(self, refresh_in: float | None = None) -> bool:
+        return self._role_credentials.refresh_needed(refresh_in)
+
+    def __repr__(self) -> str:
+        return f"Aio{self._role_credentials!r}"
+
+
+class AioRoleVaultProvider(CredentialProvider):
+    """Gives an aiobotocore session the credentials of one role."""
+
+    METHOD = METHOD
+    CANONICAL_NAME = RoleVaultProvider.CANONICAL_NAME
+
+    def __init__(self, role: Role, session: AioSession) -> None:
+        super().__init__(session)
+        self.role = role
+        self.session: AioSession = session
+        self._loading = ForkLock()
+        self._loaded: AioRoleCredentials | None = None
+        self._shared = _Shared(self._load)
+
+    async def load(self) -> AioRoleCredentials:
+        """The same object for every task; nobody is asked before it signs.
+
+        :raises BotoCoreError: the profile's sources contradict each other.
+        """
+        return await self._shared()
+
+    def _load(self) -> AioRoleCredentials:
+        with self._loading:
+            if self._loaded is None:
+                provider = resolver_with(self.role, _twin(self.session)).get_provider(METHOD)
+                credentials = provider.load()
+                assert isinstance(credentials, RoleCredentials)  # noqa: S101  for the type checker
+                # Another role's may stand there, of an installation before.
+                Healer.unregister(self.session)
+                _AioHealer(credentials).register(self.session)
+                self._loaded = AioRoleCredentials(credentials)
+            return self._loaded
+
+
+class _AioHealer(Healer):
+    async def needs_retry(self, **event: Any) -> Any:
+        response = event["response"]
+        if response is None or response[0].status_code < 400:
+            return None
+        # Dropping an entry rewrites the vault's file.
+        return await asyncio.wrap_future(_start(functools.partial(super().needs_retry, **event)))
+
+
+def _chain(provider: AioRoleVaultProvider, before: Before) -> AioCredentialResolver:
+    """The session's own chain with the provider in it, and at most one of ours."""
+    rest = before.build(provider.session).providers
+    chain = AioCredentialResolver(
+        [each for each in rest if not isinstance(each, AioRoleVaultProvider)]
+    )
+    place(provider, provider.role, chain)
+    return chain
+
+
+def _twin(session: AioSession) -> botocore.session.Session:
+    """A synchronous session with the same configuration: STS is called on it and
+    the source credentials come from it. Providers that somebody added to the
+    async chain are not in it.
+    """
+    twin = botocore.session.Session()
+    for name, value in session.instance_variables().items():
+        twin.set_config_variable(name, value)
+    if (region := _private.last_region(session)) and not session.get_config_variable("region"):
+        twin.set_config_variable("region", region)
+    if (config := session.get_default_client_config()) is not None:
+        twin.set_default_client_config(config)
+    return twin
