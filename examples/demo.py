@@ -99,7 +99,7 @@ def run(aws: dict[str, Any], passphrase: str) -> int:
             print(shown.replace("\r\n", "\n"), end="", flush=True)
             seen = (seen + shown).rpartition("\n")[2]
             if seen.endswith(": "):
-                is_code = seen.startswith("MFA code")
+                is_code = seen.startswith("Code of ")
                 codes += is_code
                 answer = str(control(aws, code=True)["code"]) if is_code else passphrase
                 os.write(terminal, answer.encode() + b"\n")
