@@ -3,6 +3,7 @@ What every test stands on: an empty home, no AWS settings, a cheap KDF, and one
 local STS that really checks.
 """
 
+import datetime
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import time_machine
 
 import rolevault
 from local_iam import Device, Role, User
@@ -52,6 +54,14 @@ def sts(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSts]:
     with LocalSts() as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.url)
         yield server
+
+
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    """This process's clock, so the local STS's as well; ``shift`` moves both."""
+    start = datetime.datetime(2030, 1, 1, 8, tzinfo=datetime.timezone.utc)
+    with time_machine.travel(start, tick=True) as traveller:
+        yield traveller
 
 
 @dataclass

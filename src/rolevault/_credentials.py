@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import deque
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, NoReturn
 
@@ -10,6 +11,7 @@ from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 
 from rolevault import _private
 from rolevault._fetcher import CodeNeededError, Fetcher
+from rolevault._flight import ForkLock
 from rolevault._store import Session
 
 logger = logging.getLogger(__name__)
@@ -19,6 +21,15 @@ METHOD = "rolevault"
 #: Between two attempts that failed while the current credentials still serve.
 _PAUSE_SECONDS = 60.0
 _PAST = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class _Hand:
+    """What signs, replaced as one, so that no thread ever sees half of a renewal."""
+
+    session: Session
+    signing: ReadOnlyCredentials = field(repr=False)
+    look_again: float  # it signs without a question until then
 
 
 class RoleCredentials(RefreshableCredentials):
@@ -35,9 +46,8 @@ class RoleCredentials(RefreshableCredentials):
     def __init__(self, fetcher: Fetcher) -> None:
         super().__init__("", "", "", _PAST, self._metadata, METHOD)
         self.fetcher = fetcher
-        self._session: Session | None = None
-        self._signing: ReadOnlyCredentials | None = None
-        self._look_again = 0.0  # what is in hand signs without a question until then
+        self._deciding = ForkLock()
+        self._hand: _Hand | None = None
         self._dropped = 0.0
         self._issued: deque[str] = deque(maxlen=8)  # key ids, for late answers to old ones
 
@@ -47,19 +57,21 @@ class RoleCredentials(RefreshableCredentials):
         :raises RoleVaultError, BotoCoreError, ClientError: why the sign-in
             failed; the next call tries again.
         """
-        signing = self._signing
-        if signing is not None and time.time() < self._look_again:
-            return signing
-        return self._renew()
+        return self.in_hand() or self._renew()
+
+    def in_hand(self) -> ReadOnlyCredentials | None:
+        """What signs now without a question: no file is read, no lock is taken."""
+        hand = self._hand
+        return hand.signing if hand is not None and time.time() < hand.look_again else None
 
     def refresh_needed(self, refresh_in: float | None = None) -> bool:
         """Whether less than ``refresh_in`` seconds are left, or the advisory window is reached."""
-        session = self._session
-        if session is None:
+        hand = self._hand
+        if hand is None:
             return True
         if refresh_in is None:
-            return time.time() >= session.advisory
-        return time.time() >= session.expires.timestamp() - refresh_in
+            return time.time() >= hand.session.advisory
+        return time.time() >= hand.session.end - refresh_in
 
     # Read-only, where botocore's can be written by its own refresh: nobody puts
     # other keys in. The account is known from the role's ARN, without signing in.
@@ -88,62 +100,96 @@ class RoleCredentials(RefreshableCredentials):
         """A service refused a request that was signed with this key. Whether to
         send it again: the key was ours, and another one will sign.
         """
-        if access_key_id not in self._issued:
-            return False
-        session = self._session
-        if session is None or session.keys[0] != access_key_id:
-            # A late answer to an old key: what is in hand now is not in doubt.
-            return True
-        now = time.time()
-        if now - self._dropped < _PAUSE_SECONDS:
-            # Renewed, and refused again: the fault is elsewhere.
-            return False
-        self._dropped = now
-        self._session = self._signing = None
-        self.fetcher.forget(access_key_id)
+        # Threads that meet expiry together drop one key, once.
+        with self._deciding:
+            if access_key_id not in self._issued:
+                return False
+            if self._hand is None or self._hand.session.keys[0] != access_key_id:
+                # A late answer to an old key: what is in hand now is not in doubt.
+                return True
+            now = time.time()
+            if 0 <= now - self._dropped < _PAUSE_SECONDS:
+                # Renewed, and refused again: the fault is elsewhere.
+                return False
+            self._dropped = now
+            # From the vault first: nobody may take it out of there again.
+            self.fetcher.forget(access_key_id)
+            self._hand = None
         return True
 
     def _renew(self) -> ReadOnlyCredentials:
-        now = time.time()
-        session, signing = self._session, self._signing
-        if session is None or signing is None or now >= session.expires.timestamp():
-            session = self.fetcher.stored()
-            if session is None:
-                return self._take(self.fetcher.fetch(ask=True))
-            signing = self._take(session)
-            if now < session.advisory:
-                return signing
-        # A person is asked only where it must be. Until the attempt is over,
-        # other threads sign with what is in hand.
-        mandatory = now >= session.mandatory
-        end = session.expires.timestamp() if mandatory else session.mandatory
-        self._look_again = min(now + _PAUSE_SECONDS, end)
-        try:
-            return self._take(self.fetcher.fetch(ask=mandatory))
-        except CodeNeededError:
-            logger.debug("%r will need a code; it is valid until %s.", self, session.expires)
-        except Exception as error:  # noqa: BLE001  whatever failed, what is in hand still signs
-            logger.warning(
-                "%r is valid until %s and could not be renewed: %s", self, session.expires, error
-            )
-        return signing
+        """Only the decision is locked: while one thread signs in, the others sign
+        with what is in hand, or wait for its outcome where that has ended.
+        """
+        while True:
+            hand = self._hand
+            if hand is None or time.time() >= hand.session.end:
+                session = self.fetcher.stored()
+                if session is None:
+                    return self._take(self.fetcher.fetch(ask=True))
+                self._take(session)
+            with self._deciding:
+                hand, now = self._hand, time.time()
+                if hand is None:
+                    continue  # refused a moment ago
+                if now < hand.look_again:
+                    return hand.signing
+                # Until the attempt is over, the others sign with this.
+                self._hand = hand = replace(hand, look_again=hand.session.end)
+            # A person is asked only where it must be.
+            mandatory = now >= hand.session.mandatory
+            try:
+                return self._take(self.fetcher.fetch(ask=mandatory))
+            except CodeNeededError:
+                logger.debug("%r needs a code by %s.", self, hand.session.expires)
+            except Exception as error:
+                if time.time() >= hand.session.end:
+                    raise
+                logger.warning(
+                    "%r is valid until %s and could not be renewed: %s",
+                    self,
+                    hand.session.expires,
+                    error,
+                )
+            finally:
+                self._pause(hand)
+            if time.time() < hand.session.end:
+                return hand.signing
+
+    def _pause(self, hand: _Hand) -> None:
+        """The attempt is over: where ``hand`` still serves, the next one is in a minute."""
+        with self._deciding:
+            if self._hand is hand:
+                now, session = time.time(), hand.session
+                until = session.mandatory if now < session.mandatory else session.end
+                self._hand = replace(hand, look_again=min(now + _PAUSE_SECONDS, until))
 
     def _take(self, session: Session) -> ReadOnlyCredentials:
-        signing = ReadOnlyCredentials(*session.keys, self.account_id)
-        _private.set_expiry(self, session.expires)
-        self._issued.append(session.keys[0])
-        self._look_again = session.advisory
-        self._session, self._signing = session, signing
-        return signing
+        with self._deciding:
+            hand = self._hand
+            if hand is not None and hand.session.keys == session.keys:
+                return hand.signing
+            signing = _read_only(session, self.account_id)
+            self._hand = _Hand(session, signing, session.advisory)
+            self._issued.append(session.keys[0])
+            _private.set_expiry(self, session.expires)
+            return signing
 
     def _metadata(self) -> dict[str, Any]:
         """What botocore's own refresh would ask for, should it ever run."""
         signing = self.get_frozen_credentials()
-        session = self._session
+        hand = self._hand
         return {
             "access_key": signing.access_key,
             "secret_key": signing.secret_key,
             "token": signing.token,
-            "expiry_time": (session.expires if session else _PAST).isoformat(),
-            "account_id": signing.account_id,
+            "expiry_time": (hand.session.expires if hand else _PAST).isoformat(),
+            "account_id": self.account_id,
         }
+
+
+def _read_only(session: Session, account_id: str | None) -> ReadOnlyCredentials:
+    try:
+        return ReadOnlyCredentials(*session.keys, account_id)
+    except TypeError:  # botocore before 1.35.76 has no account id there
+        return ReadOnlyCredentials(*session.keys)

@@ -14,7 +14,7 @@ from rolevault import _mfa
 from rolevault._flight import Flights
 from rolevault._role import digest
 from rolevault._store import Session, Store, issued
-from rolevault._sts import Keys, Sts
+from rolevault._sts import Keys, Sts, secretive
 
 logger = logging.getLogger(__name__)
 
@@ -85,53 +85,69 @@ class Device:
 
         def call() -> Session | None:
             with self._store.turn("device", self.key, purpose):
-                return self.session(not_before=not_before) or self.with_code(
-                    purpose, self._get_session_token
-                )
+                return self.session(not_before=not_before) or self._open_session(purpose)
 
         return _flights.share((self._store, self.key, not_before), purpose, call)
-
-    def forget_session(self) -> None:
-        """It was revoked, or the keys that opened it are gone."""
-        self._store.write({self.key: None})
 
     def forget_denial(self) -> None:
         if self._denied_key in self._store.read():
             self._store.write({self._denied_key: None})
 
     def with_code(self, purpose: str, send: Callable[[str], T]) -> T:
-        """What ``send`` returns with a code; codes sent by other processes are refused."""
-        spent = self._store.read().get(self._codes_key, {})
-        for code, until in spent.get("codes", {}).items():
-            _mfa.used_codes.add(self.serial, code, until)
-        return _mfa.with_code(self.serial, purpose, self._callback, send)
+        """What ``send`` returns with a code; codes sent by other processes are
+        refused, and they are told of those sent here, whatever came of it.
+        """
+        spent: dict[str, float] = self._store.read().get(self._codes_key, {}).get("codes", {})
+        for code, until in spent.items():
+            _mfa.used_codes.add(self.serial, [code], until)
+        sent: list[str] = []
 
-    def spent(self, code: str) -> dict[str, Any]:
-        """The entry that tells other processes of a code that was sent."""
-        until = time.time() + _mfa.CODE_LIFE_SECONDS
-        before = self._store.read().get(self._codes_key, {}).get("codes", {})
-        end = datetime.fromtimestamp(until, timezone.utc).isoformat()
-        codes = {**before, code: until}
-        return {self._codes_key: {"kind": "codes", "codes": codes, "Expiration": end}}
+        def note_and_send(code: str) -> T:
+            sent.append(code)
+            return send(code)
 
-    def _get_session_token(self, code: str) -> Session | None:
         try:
-            answer = self._sts.client(self._keys, carries_code=True).get_session_token(
-                DurationSeconds=self._seconds, SerialNumber=self.serial, TokenCode=code
+            return _mfa.with_code(self.serial, purpose, self._callback, note_and_send)
+        finally:
+            self._share(spent, sent)
+
+    def _share(self, spent: dict[str, float], sent: list[str]) -> None:
+        now = time.time()
+        # A code is not used where no connection was made.
+        used = [code for code in sent if _mfa.used_codes.has(self.serial, code, now)]
+        if used:
+            until = now + _mfa.CODE_LIFE_SECONDS
+            codes = {code: end for code, end in spent.items() if end > now}
+            codes |= dict.fromkeys(used, until)
+            end = datetime.fromtimestamp(until, timezone.utc).isoformat()
+            self._store.write(
+                {self._codes_key: {"kind": "codes", "codes": codes, "Expiration": end}}
             )
-        except ClientError as error:
-            message = error.response["Error"].get("Message", "")
-            if "sts:GetSessionToken" not in message:
-                raise
-            logger.warning(
-                "This user may not open an MFA session, so each role needs a code of its own. "
-                "Allow sts:GetSessionToken to be asked once a day."
-            )
-            self._store.write({self._denied_key: denial(_DENIED_SECONDS), **self.spent(code)})
-            return None
-        session = issued("mfa", {"mfa_serial": self.serial}, answer)
-        self._store.write({self.key: session.value, **self.spent(code)})
-        return session
+
+    def _open_session(self, purpose: str) -> Session | None:
+        # Made before anybody is asked: a client that cannot be made costs no code.
+        client = self._sts.client(self._keys, carries_code=True)
+
+        def send(code: str) -> Session | None:
+            try:
+                with secretive():
+                    answer = client.get_session_token(
+                        DurationSeconds=self._seconds, SerialNumber=self.serial, TokenCode=code
+                    )
+            except ClientError as error:
+                if "sts:GetSessionToken" not in error.response["Error"].get("Message", ""):
+                    raise
+                logger.warning(
+                    "This user may not open an MFA session, so each role needs a code of its "
+                    "own. Allow sts:GetSessionToken to be asked once a day."
+                )
+                self._store.write({self._denied_key: denial(_DENIED_SECONDS)})
+                return None
+            session = issued("mfa", {"mfa_serial": self.serial}, answer)
+            self._store.write({self.key: session.value})
+            return session
+
+        return self.with_code(purpose, send)
 
 
 def denial(seconds: int) -> dict[str, Any]:

@@ -7,9 +7,10 @@ the other.
 """
 
 import logging
+import math
 import time
 from datetime import datetime
-from typing import Literal
+from typing import Any
 
 from botocore.exceptions import ClientError, CredentialRetrievalError
 
@@ -18,7 +19,7 @@ from rolevault._flight import Flights
 from rolevault._role import CHAINED_SECONDS, Role, digest
 from rolevault._source import ROLE_METHODS, Source
 from rolevault._store import Session, Store, issued
-from rolevault._sts import Keys, Sts
+from rolevault._sts import Keys, Sts, secretive
 from rolevault.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -50,8 +51,8 @@ class Fetcher:
         self._source = source
         self._store = store
         self._sts = sts
-        self._key = role.cache_key(source.identity, sts.endpoint)
-        self._denied_key = digest("denied", self._key)
+        self.key = role.cache_key(source.identity, sts.endpoint)
+        self._denied_key = digest("denied", self.key)
         name = role.role_arn.rsplit("/", 1)[-1]
         self._purpose = f"to enter role {name} of account {role.account_id or '(none)'}"
 
@@ -60,14 +61,14 @@ class Fetcher:
 
         :param ask: whether a person may be asked for a code.
         :param not_before: sessions of the role issued earlier do not count.
-        :param refresh: nor do MFA sessions, nor remembered denials.
+        :param refresh: nor do MFA sessions.
         :raises CodeNeededError: ``ask`` is false, and a code is needed.
         :raises RoleVaultError, BotoCoreError, ClientError: why it failed.
         """
         stored = self._stored(not_before)
         if stored is not None:
             return stored
-        flight = (self._store, self._key, ask, not_before, refresh)
+        flight = (self._store, self.key, ask, not_before, refresh)
         return _flights.share(
             flight, self._purpose, lambda: self._sign_in(ask, not_before, refresh)
         )
@@ -82,26 +83,32 @@ class Fetcher:
         now = time.time()
         device = self.device()
         if refresh:
-            session = self.fetch(ask=True, not_before=now, refresh=True)
+            self._store.write({self._denied_key: None})
+            if device is not None:
+                device.forget_denial()
+        least = self._attainable(min_ttl, device)
+        if refresh:
+            self.fetch(ask=True, not_before=now, refresh=True)
         if device is not None and device.may_open_session():
-            lasting = device.session(min_ttl=self._attainable(min_ttl, "mfa_session_seconds"))
-            if lasting is None:
-                lasting = device.open_session(self._purpose, not_before=now)
-            session = self.fetch(ask=True)
-            if lasting is not None:
-                return session, max(session.expires, device.end(lasting))
-        least = self._attainable(min_ttl, "duration_seconds") if device else 0.0
+            if device.session(min_ttl=least) is None:
+                device.open_session(self._purpose, not_before=now)
+            # The user may not, as it turned out: the role's own session has to last.
+            least = self._attainable(min_ttl, device)
         session = self.fetch(ask=True)
+        mfa = device.session() if device is not None and device.may_open_session() else None
+        if device is not None and mfa is not None:
+            return session, max(session.expires, device.end(mfa))
         if session.expires.timestamp() - now < least:
             session = self.fetch(ask=True, not_before=now)
         return session, session.expires
 
-    def _attainable(
-        self, min_ttl: float, option: Literal["mfa_session_seconds", "duration_seconds"]
-    ) -> float:
+    def _attainable(self, min_ttl: float, device: Device | None) -> float:
         """How many seconds are asked for, a little below what a new session has."""
-        life = getattr(self.role, option) or CHAINED_SECONDS
-        if min_ttl > life:
+        option = "duration_seconds"
+        life = self.role.duration_seconds or CHAINED_SECONDS
+        if device is not None and device.may_open_session():
+            option, life = "mfa_session_seconds", self.role.mfa_session_seconds
+        if device is not None and min_ttl > life:
             raise ConfigurationError(
                 option="min_ttl",
                 value=f"{min_ttl:g}",
@@ -113,14 +120,15 @@ class Fetcher:
 
     def stored(self) -> Session | None:
         """The role's session in the vault, whatever life it has left."""
-        entry = self._store.read().get(self._key)
+        entry = self._store.read().get(self.key)
         return Session(entry) if entry is not None else None
 
     def forget(self, access_key_id: str) -> None:
         """Drop the role's session, if it still is the one with this key."""
-        stored = self.stored()
-        if stored is not None and stored.keys[0] == access_key_id:
-            self._store.write({self._key: None})
+        with self._store.turn("role", self.key, self._purpose):
+            stored = self.stored()
+            if stored is not None and stored.keys[0] == access_key_id:
+                self._store.write({self.key: None})
 
     def device(self) -> Device | None:
         """The device whose codes open the role; None where no code could."""
@@ -137,7 +145,7 @@ class Fetcher:
             return None
         return Device(
             self.role.mfa_serial,
-            self.role.mfa_callback,
+            self.role.mfa_callback or self.role.mfa_process,
             0 if self.role.needs_code_itself else self.role.mfa_session_seconds,
             self._source_keys(),
             self._store,
@@ -156,97 +164,64 @@ class Fetcher:
     def _sign_in(self, ask: bool, not_before: float, refresh: bool) -> Session:
         self._store.settle()
         device = self.device()
-        if refresh and device is not None:
-            device.forget_denial()
-            self._store.write({self._denied_key: None})
         # An MFA session issued before this does not serve.
         mfa_not_before = not_before if refresh else 0.0
+        asked = False
         while True:
-            with self._store.turn("role", self._key, self._purpose):
+            # Before the lock: a source that is itself a role takes its own.
+            keys = self._source_keys()
+            with self._store.turn("role", self.key, self._purpose):
                 stored = self._stored(not_before)
                 if stored is not None:
                     return stored
                 try:
-                    return self._assume_silently(device, mfa_not_before)
+                    return self._assume_silently(device, keys, mfa_not_before)
                 except CodeNeededError as error:
                     need = error
             if device is None or not ask:
                 raise need
             if need.directly:
-                return self._assume_with_code(device, not_before)
-            opened = device.open_session(self._purpose, not_before=need.not_before)
-            if opened is not None and device.session(not_before=need.not_before) is None:
-                # Never ask a person in a loop, whatever the clocks say.
+                return self._assume_with_code(device, keys, not_before)
+            if asked:
+                # Never ask a person in a loop, whatever STS and the clocks say.
                 raise CredentialRetrievalError(
-                    provider="rolevault",
-                    error_msg="the MFA session had ended when it arrived; check this clock",
+                    provider="rolevault", error_msg="a new MFA session did not serve; check clocks"
                 )
+            asked = device.open_session(self._purpose, not_before=need.not_before) is not None
 
-    def _assume_silently(self, device: Device | None, mfa_not_before: float) -> Session:
-        """AssumeRole without a code."""
-        keys = self._source_keys()
+    def _assume_silently(self, device: Device | None, keys: Keys, mfa_not_before: float) -> Session:
+        """AssumeRole without a code: through the MFA session where there is one,
+        or as who we are, where that may do or nobody shall be asked again.
+        """
         if device is None:
-            return self._assume(keys)
-        if not device.may_open_session():
-            if keys[2] is None or mfa_not_before:
-                raise CodeNeededError(directly=True)
-            # Temporary keys of a user may carry MFA already: only STS knows.
-            try:
-                return self._assume(keys)
-            except ClientError as error:
-                raise self._after_denial(error, CodeNeededError(directly=True)) from None
-        mfa = device.session(not_before=mfa_not_before)
-        if mfa is None:
-            raise CodeNeededError(directly=False, not_before=mfa_not_before)
+            return self._assume(self._sts.client(keys), chained=keys[2] is not None)
+        shared = device.may_open_session()
+        mfa = device.session(not_before=mfa_not_before) if shared else None
+        # Temporary keys of a user may carry MFA already: only STS knows.
+        hopeless = keys[2] is None and self._denied_key not in self._store.read()
+        if mfa is None and (hopeless or mfa_not_before):
+            raise CodeNeededError(directly=not shared, not_before=mfa_not_before)
         try:
-            return self._assume(mfa.keys)
+            signing = mfa.keys if mfa else keys
+            return self._assume(self._sts.client(signing), chained=signing[2] is not None)
         except ClientError as error:
-            code = error.response["Error"].get("Code")
-            if code in ("InvalidClientTokenId", "ExpiredToken"):
-                device.forget_session()
-                raise CodeNeededError(directly=False) from None
-            young = time.time() - _YOUNG_SECONDS
-            if mfa.issued < young:
-                need = CodeNeededError(directly=False, not_before=young)
-                raise self._after_denial(error, need) from None
-            self._remember_denial(error)
-            raise
+            raise self._without_code(error, mfa) from None
 
-    def _assume_with_code(self, device: Device, not_before: float) -> Session:
-        def send(code: str) -> Session:
-            session = self._assume(self._source_keys(), SerialNumber=device.serial, TokenCode=code)
-            self._store.write(device.spent(code))
-            return session
-
-        with self._store.turn("device", device.key, self._purpose):
-            stored = self._stored(not_before)
-            if stored is not None:
-                return stored
-            try:
-                return device.with_code(self._purpose, send)
-            except ClientError as error:
-                self._remember_denial(error)
-                raise
-
-    def _assume(self, keys: Keys, **code: str) -> Session:
-        client = self._sts.client(keys, carries_code=bool(code))
-        answer = client.assume_role(**self.role.arguments(), **code)
-        about = {
-            "profile": self.role.profile,
-            "role_arn": self.role.role_arn,
-            "account_id": self.role.account_id,
-            "session_name": self.role.session_name,
-        }
-        session = issued("role", about, answer)
-        self._store.write({self._key: session.value})
-        return session
-
-    def _after_denial(self, error: ClientError, need: CodeNeededError) -> Exception:
-        """What a denial without a code leads to: a code, unless one was denied lately."""
-        if error.response["Error"].get("Code") != "AccessDenied":
+    def _without_code(self, error: ClientError, mfa: Session | None) -> Exception:
+        """What STS's refusal of a call without a code leads to: a code, or itself."""
+        code = error.response["Error"].get("Code")
+        if mfa is not None and code in ("InvalidClientTokenId", "ExpiredToken"):
+            # Revoked, or the keys that opened it are gone. Who renewed it meanwhile is spared.
+            newer = math.nextafter(mfa.issued, math.inf)
+            return CodeNeededError(directly=False, not_before=newer)
+        if code != "AccessDenied":
+            return error
+        young = time.time() - _YOUNG_SECONDS
+        if mfa is not None and mfa.issued >= young:
+            self._remember_denial()
             return error
         if self._denied_key not in self._store.read():
-            return need
+            return CodeNeededError(directly=mfa is None, not_before=young)
         logger.warning(
             "%s was denied with a fresh code within the last hour, so nobody is asked again. "
             "Once its trust policy lets you in: rolevault.ensure(refresh=True).",
@@ -254,11 +229,45 @@ class Fetcher:
         )
         return error
 
-    def _remember_denial(self, error: ClientError) -> None:
-        if error.response["Error"].get("Code") == "AccessDenied":
-            self._store.write({self._denied_key: denial(_DENIED_SECONDS)})
-            logger.warning(
-                "%s denies entry to a user with a fresh MFA code: look at its trust policy "
-                "(principal, external id, aws:MultiFactorAuthAge).",
-                self.role.role_arn,
-            )
+    def _assume_with_code(self, device: Device, keys: Keys, not_before: float) -> Session:
+        # Made before anybody is asked: a client that cannot be made costs no code.
+        client = self._sts.client(keys, carries_code=True)
+        with self._store.turn("device", device.key, self._purpose):
+            stored = self._stored(not_before)
+            if stored is not None:
+                return stored
+            try:
+                return device.with_code(
+                    self._purpose,
+                    lambda code: self._assume(
+                        client,
+                        chained=keys[2] is not None,
+                        SerialNumber=device.serial,
+                        TokenCode=code,
+                    ),
+                )
+            except ClientError as error:
+                if error.response["Error"].get("Code") == "AccessDenied":
+                    self._remember_denial()
+                raise
+
+    def _assume(self, client: Any, *, chained: bool, **code: str) -> Session:
+        with secretive():
+            answer = client.assume_role(**self.role.arguments(chained=chained), **code)
+        about = {
+            "profile": self.role.profile,
+            "role_arn": self.role.role_arn,
+            "account_id": self.role.account_id,
+            "session_name": self.role.session_name,
+        }
+        session = issued("role", about, answer)
+        self._store.write({self.key: session.value, self._denied_key: None})
+        return session
+
+    def _remember_denial(self) -> None:
+        self._store.write({self._denied_key: denial(_DENIED_SECONDS)})
+        logger.warning(
+            "%s denies entry to a user with a fresh MFA code: look at its trust policy "
+            "(principal, external id, aws:MultiFactorAuthAge).",
+            self.role.role_arn,
+        )

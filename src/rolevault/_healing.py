@@ -71,10 +71,10 @@ class Healer:
         if credentials is None or response is None or key is None or context.get(_RESENT):
             return None
         http, parsed = response
-        if not _refused(http, parsed, operation) or not _rewindable(request.get("body")):
+        if not _refused(http, parsed, operation) or not credentials.refused(key):
             return None
-        if not credentials.refused(key):
-            return None
+        if not _rewindable(request.get("body")):
+            return None  # the next request signs with fresh ones
         context[_RESENT] = True
         logger.info("%s refused its credentials; renewing %r.", operation.name, credentials)
         return 0
@@ -90,10 +90,12 @@ def _refused(http: Any, parsed: Any, operation: Any) -> bool:
 
 
 def _rewindable(body: Any) -> bool:
-    if body is None or isinstance(body, str | bytes | bytearray):
+    # A dict is the Query protocol's: STS's, EC2's.
+    if body is None or isinstance(body, str | bytes | bytearray | dict):
         return True
     try:
-        body.seek(body.tell())
-    except (AttributeError, OSError, ValueError):
+        # As botocore does before it sends again.
+        body.seek(0)
+    except Exception:  # noqa: BLE001  whatever kind of stream a user made
         return False
     return True

@@ -5,16 +5,20 @@ written. What STS has answered is never lost to a full disk.
 import contextlib
 import errno
 import logging
+import threading
 import time
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from rolevault._files import BusyError
-from rolevault._flight import WAIT_SECONDS
-from rolevault.errors import RoleVaultError, SignInTimeoutError
-from rolevault.vault import Vault, expiry
+from botocore.exceptions import CredentialRetrievalError
+
+from rolevault import _flight
+from rolevault._entries import expiry
+from rolevault._locks import BusyError
+from rolevault.errors import SignInTimeoutError
+from rolevault.vault import Vault
 
 logger = logging.getLogger(__name__)
 
@@ -34,22 +38,26 @@ class Session:
         return expiry(self.value) or datetime.fromtimestamp(0, timezone.utc)
 
     @property
+    def end(self) -> float:
+        return self.expires.timestamp()
+
+    @property
     def issued(self) -> float:
         return float(self.value.get("issued", 0.0))
 
     @property
     def lifetime(self) -> float:
-        return max(0.0, self.expires.timestamp() - self.issued)
+        return max(0.0, self.end - self.issued)
 
     @property
     def advisory(self) -> float:
         """From here on a silent renewal is tried: a third of the life, at most 15 minutes."""
-        return self.expires.timestamp() - min(900.0, self.lifetime / 3)
+        return self.end - min(900.0, self.lifetime / 3)
 
     @property
     def mandatory(self) -> float:
         """From here on it must be renewed: a sixth of the life, at most 5 minutes."""
-        return self.expires.timestamp() - min(300.0, self.lifetime / 6)
+        return self.end - min(300.0, self.lifetime / 6)
 
     @property
     def keys(self) -> tuple[str, str, str]:
@@ -63,7 +71,15 @@ class Session:
 
 
 def issued(kind: str, about: Mapping[str, Any], answer: Mapping[str, Any]) -> Session:
-    """The session in STS's answer, shaped as it stands in the vault."""
+    """The session in STS's answer, shaped as it stands in the vault.
+
+    :raises CredentialRetrievalError: it holds none, as a proxy's own page may
+        be well-formed and still no answer.
+    """
+    if "Credentials" not in answer:
+        raise CredentialRetrievalError(
+            provider="rolevault", error_msg="STS's answer holds no credentials"
+        )
     credentials = dict(answer["Credentials"])
     end = credentials["Expiration"]
     credentials["Expiration"] = end.astimezone(timezone.utc).isoformat()
@@ -81,8 +97,10 @@ class Store:
 
     def __init__(self, vault: Vault) -> None:
         self.vault = vault
-        self._unsaved: dict[str, dict[str, Any]] = {}
+        #: What could not be written; None stands for what could not be taken out.
+        self._unsaved: dict[str, dict[str, Any] | None] = {}
         self._warned = False
+        self._turns = threading.local()
 
     def settle(self) -> None:
         """Before anybody is asked for a code: the vault opens, or is new and gets
@@ -94,28 +112,39 @@ class Store:
             self.vault.open()
 
     def read(self) -> dict[str, Any]:
-        """Every entry that has not expired."""
+        """Every entry that has not expired.
+
+        :raises RoleVaultError, OSError: the vault cannot be read, and nothing
+            in memory stands in for it.
+        """
+        try:
+            entries: dict[str, Any] = dict(self.vault.snapshot())
+        except PermissionError:
+            # Not even the place can be looked at: an unusable HOME.
+            entries = {}
+        except Exception:
+            # What STS answered serves; the next sign-in says what is wrong.
+            if not self._unsaved:
+                raise
+            entries = {}
         now = time.time()
-        entries = {**self.vault, **self._unsaved}
         return {
             key: value
-            for key, value in entries.items()
-            if (end := expiry(value)) is None or end.timestamp() > now
+            for key, value in {**entries, **self._unsaved}.items()
+            if value is not None and ((end := expiry(value)) is None or end.timestamp() > now)
         }
 
     def write(self, changes: Mapping[str, dict[str, Any] | None]) -> None:
-        """Put entries in the vault; None takes one out. Where that fails they
-        serve this process from memory, and one warning says so.
+        """Put entries in the vault; None takes one out. Where that fails, for
+        whatever reason, they serve this process from memory, and one warning
+        says so.
         """
-        for key, value in changes.items():
-            self._unsaved.pop(key, None)
-            if value is not None:
-                self._unsaved[key] = value
+        self._unsaved.update(changes)
         try:
             if not self.vault.file.usable():
                 raise PermissionError(errno.EACCES, "no file can be made there")
             self.vault.change(changes)
-        except (OSError, RoleVaultError) as error:
+        except Exception as error:  # noqa: BLE001  an answer of STS is never lost
             if not self._warned:
                 self._warned = True
                 logger.warning(
@@ -124,8 +153,9 @@ class Store:
                     error,
                 )
         else:
-            for key in changes:
-                self._unsaved.pop(key, None)
+            for key, value in changes.items():
+                if self._unsaved.get(key, {}) is value:
+                    self._unsaved.pop(key, None)
 
     @contextlib.contextmanager
     def turn(self, kind: Literal["role", "device"], key: str, purpose: str) -> Iterator[None]:
@@ -134,23 +164,32 @@ class Store:
         The two kinds have eight locks each, so that nobody who needs no code
         ever waits for somebody who types one.
 
-        :raises SignInTimeoutError: its holder did not finish within two minutes.
+        :raises SignInTimeoutError: its holder did not finish within two minutes,
+            or is this thread.
         """
         slot = int(key[0], 16) % 8 + (8 if kind == "device" else 0)
+        mine: set[int] = self._turns.__dict__.setdefault("slots", set())
+        if slot in mine:
+            raise _flight.waits_for_itself(purpose)
 
         def waiting(holder: str) -> None:
-            logger.info("Waiting for %s, which is signing in (%s).", holder, purpose)
+            # A person types in another window, and this one must not seem to hang.
+            level = logging.WARNING if kind == "device" else logging.INFO
+            logger.log(level, "Waiting for %s, which is signing in (%s).", holder, purpose)
 
         with contextlib.ExitStack() as stack:
+            seconds = _flight.WAIT_SECONDS
             try:
-                stack.enter_context(self.vault.file.sign_in_lock(slot, WAIT_SECONDS, waiting))
+                stack.enter_context(self.vault.file.sign_in_lock(slot, seconds, waiting))
             except BusyError as busy:
                 raise SignInTimeoutError(
-                    purpose=purpose, holder=busy.holder, seconds=WAIT_SECONDS
+                    purpose=purpose, holder=busy.holder, seconds=seconds
                 ) from None
             except OSError as error:
                 # Where no file can be made there is nothing to share either.
                 logger.debug("No lock for signing in: %s", error)
+            mine.add(slot)
+            stack.callback(mine.discard, slot)
             yield
 
 

@@ -2,12 +2,15 @@
 endpoint and retry settings hold here too.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import botocore.session
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.exceptions import HTTPClientError, NoRegionError
 
 from rolevault import _private
 
@@ -26,6 +29,19 @@ _PARTITION_REGIONS = {
 
 #: Access key id, secret access key, session token.
 Keys = tuple[str, str, str | None]
+
+
+@contextlib.contextmanager
+def secretive() -> Iterator[None]:
+    """Around each call: botocore's errors about connections hold the request, and
+    with it a code or a session token, which would travel where they are pickled.
+    """
+    try:
+        yield
+    except HTTPClientError as error:
+        holder: Any = error  # botocore's stubs leave the two out
+        holder.request = holder.response = None
+        raise
 
 
 class Sts:
@@ -53,9 +69,16 @@ class Sts:
         """A client that signs with ``keys``.
 
         :param carries_code: its one call carries a code and is never repeated.
+        :raises NoRegionError: neither the user nor the partition names one.
         """
-        access_key, secret_key, token = keys
         from rolevault import __version__
+
+        access_key, secret_key, token = keys
+        region = self._region()
+        if region is None:
+            # With an endpoint override botocore would notice when it signs,
+            # after somebody was asked for a code.
+            raise NoRegionError
 
         settings: dict[str, Any] = {"user_agent_extra": f"rolevault/{__version__}"}
         if carries_code:
@@ -64,7 +87,7 @@ class Sts:
             settings["retries"] = {"total_max_attempts": 1}
         return self._session.create_client(
             "sts",
-            region_name=self._region(),
+            region_name=region,
             aws_access_key_id=access_key,
             aws_secret_access_key=secret_key,
             aws_session_token=token,

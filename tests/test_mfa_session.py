@@ -1,0 +1,379 @@
+"""
+One code for every role: the shared MFA session, and each exception to it.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import time_machine
+from botocore.exceptions import ClientError, NoRegionError
+
+import rolevault
+from conftest import Alice, Python, account_of
+from local_iam import Role
+from local_sts import LocalSts
+
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def enter(alice: Alice) -> Callable[..., boto3.Session]:
+    """A session of a role, as a script that starts now would get it."""
+
+    def make(role: Role, **options: Any) -> boto3.Session:
+        options = {"mfa_serial": alice.serial, "mfa_callback": alice, **options}
+        return rolevault.session(role.arn, region_name="eu-west-1", **options)
+
+    return make
+
+
+def test_one_code_for_five_roles_and_the_next_process(
+    sts: LocalSts, alice: Alice, enter: Callable[..., boto3.Session], python: Python
+) -> None:
+    """GetSessionToken once; every role is entered through it, in other processes too."""
+    roles = [
+        sts.add_role("Deploy", account=f"{n}" * 12, trusts=[alice.user], mfa=True) for n in range(5)
+    ]
+    assert [account_of(enter(role)) for role in roles] == [f"{n}" * 12 for n in range(5)]
+    assert len(alice.requests) == 1
+    assert sts.count("GetSessionToken") == 1
+    assert sts.count("AssumeRole") == 5
+    new = sts.add_role("Deploy", account="5" * 12, trusts=[alice.user], mfa=True)
+    script = (
+        "import rolevault, sys; from conftest import account_of;"
+        "print(account_of(rolevault.session(sys.argv[1], mfa_serial=sys.argv[2])))"
+    )
+    # Nobody could be asked there: no terminal, no callback.
+    output, errors = python(script, new.arn, alice.serial, start_new_session=True).communicate()
+    assert (output, errors) == ("5" * 12 + "\n", "")
+    assert sts.count("GetSessionToken") == 1
+
+
+def test_turned_off(
+    sts: LocalSts,
+    alice: Alice,
+    role_a: Role,
+    role_b: Role,
+    enter: Callable[..., boto3.Session],
+) -> None:
+    """``mfa_session_seconds=0``: a code a role, sent to AssumeRole itself."""
+    for role in (role_a, role_b, role_a):
+        assert account_of(enter(role, mfa_session_seconds=0)) == role.account
+    assert len(alice.requests) == 2
+    assert sts.count("GetSessionToken") == 0
+    assert [call.has_code for call in sts.calls if call.action == "AssumeRole"] == [True, True]
+
+
+def test_as_long_as_asked_for(
+    sts: LocalSts,
+    alice: Alice,
+    role_a: Role,
+    enter: Callable[..., boto3.Session],
+    clock: time_machine.Traveller,
+) -> None:
+    """
+    ``mfa_session_seconds`` is what STS is asked for; who asks for less does not
+    use a longer session beyond that.
+    """
+    account_of(enter(role_a, mfa_session_seconds=129600))
+    assert sts.calls[0].params["DurationSeconds"] == "129600"
+    clock.shift(2 * 3600)
+    account_of(enter(role_a, mfa_session_seconds=129600))
+    assert len(alice.requests) == 1
+    clock.shift(2 * 3600)
+    account_of(enter(role_a, mfa_session_seconds=3600))
+    assert len(alice.requests) == 2
+
+
+def test_a_roles_credentials_send_no_serial_number(
+    sts: LocalSts,
+    alice: Alice,
+    enter: Callable[..., boto3.Session],
+    empty_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A device belongs to a user: from a role's credentials no code is asked for; logged."""
+    hop = sts.add_role("Hop", trusts=[alice.user])
+    target = sts.add_role("Target", account="444455556666", trusts=[hop])
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    aws = empty_home / ".aws"
+    aws.mkdir()
+    (aws / "config").write_text(
+        f"[profile base]\naws_access_key_id={alice.user.access_key_id}\n"
+        f"aws_secret_access_key={alice.user.secret_access_key}\n"
+        f"[default]\nrole_arn={hop.arn}\nsource_profile=base\nregion=eu-west-1\n"
+    )
+    with caplog.at_level(logging.INFO, "rolevault"):
+        assert account_of(enter(target)) == target.account
+    assert alice.requests == []
+    assert "is not sent" in caplog.text
+    assert not any("SerialNumber" in call.params for call in sts.calls)
+
+
+def _use_session_token(alice: Alice, monkeypatch: pytest.MonkeyPatch, **arguments: str) -> None:
+    """As people export it: the credentials of a session of alice's."""
+    answer = boto3.Session().client("sts", "eu-west-1").get_session_token(**arguments)
+    credentials = answer["Credentials"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", credentials["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", credentials["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", credentials["SessionToken"])
+
+
+def test_temporary_keys_that_carry_mfa(
+    sts: LocalSts,
+    alice: Alice,
+    role_a: Role,
+    enter: Callable[..., boto3.Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An MFA session in the environment serves: without a code first."""
+    code = alice.device.next_code()
+    _use_session_token(alice, monkeypatch, SerialNumber=alice.serial, TokenCode=code)
+    assert account_of(enter(role_a)) == role_a.account
+    assert alice.requests == []
+    assert sts.count("GetSessionToken") == 1
+
+
+def test_temporary_keys_without_mfa(
+    sts: LocalSts,
+    alice: Alice,
+    role_a: Role,
+    enter: Callable[..., boto3.Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On AccessDenied, temporary keys try again with a code, given to AssumeRole itself."""
+    _use_session_token(alice, monkeypatch)
+    assert account_of(enter(role_a)) == role_a.account
+    assert len(alice.requests) == 1
+    calls = [(call.has_code, call.outcome) for call in sts.calls if call.action == "AssumeRole"]
+    assert calls == [(False, "AccessDenied"), (True, "OK")]
+
+
+def test_a_longer_session_by_a_code_of_its_own(
+    sts: LocalSts,
+    alice: Alice,
+    role_b: Role,
+    enter: Callable[..., boto3.Session],
+    clock: time_machine.Traveller,
+) -> None:
+    """STS allows temporary callers an hour: an explicit longer one costs a code for that role."""
+    long = sts.add_role("Long", trusts=[alice.user], mfa=True, max_session_duration=43200)
+    account_of(enter(role_b))
+    account_of(enter(long, duration_seconds=7200))
+    assert len(alice.requests) == 2
+    assert sts.count("GetSessionToken") == 1
+    clock.shift(6000)
+    account_of(enter(long, duration_seconds=7200))
+    account_of(enter(role_b))
+    assert len(alice.requests) == 2
+    # An hour needs none.
+    assert account_of(enter(long, duration_seconds=3600)) == long.account
+    assert len(alice.requests) == 2
+
+
+def test_get_session_token_denied(
+    sts: LocalSts,
+    alice: Alice,
+    role_a: Role,
+    role_b: Role,
+    enter: Callable[..., boto3.Session],
+    clock: time_machine.Traveller,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    Who may not open an MFA session gives a code to each role; for a day the
+    vault remembers that, and the warning names what to allow.
+    """
+    alice.user.deny.add("sts:GetSessionToken")
+    account_of(enter(role_a))
+    assert len(alice.requests) == 2
+    assert "Allow sts:GetSessionToken" in caplog.text
+    clock.shift(60)
+    account_of(enter(role_b))
+    assert len(alice.requests) == 3
+    assert sts.count("GetSessionToken") == 1
+    # Allowed again, and forgotten after a day.
+    alice.user.deny.clear()
+    clock.shift(DAY)
+    account_of(enter(role_a))
+    account_of(enter(role_b))
+    assert len(alice.requests) == 4
+    assert sts.count("GetSessionToken") == 2
+
+
+def test_refresh_ignores_that_get_session_token_was_denied(
+    sts: LocalSts, alice: Alice, role_a: Role, enter: Callable[..., boto3.Session]
+) -> None:
+    """``ensure(refresh=True)`` tries again what was denied."""
+    alice.user.deny.add("sts:GetSessionToken")
+    session = enter(role_a)
+    account_of(session)
+    alice.user.deny.clear()
+    rolevault.ensure(session, refresh=True)
+    assert sts.count("GetSessionToken", "OK") == 1
+    assert len(alice.requests) == 3
+
+
+def test_a_limit_on_the_age_of_mfa(
+    sts: LocalSts,
+    alice: Alice,
+    enter: Callable[..., boto3.Session],
+    clock: time_machine.Traveller,
+) -> None:
+    """
+    A role that wants recent MFA (``aws:MultiFactorAuthAge``) denies an older MFA
+    session: once more with a fresh code, which serves all roles again.
+    """
+    strict = sts.add_role("Strict", trusts=[alice.user], mfa=True, max_mfa_age=900)
+    lax = sts.add_role("Lax", trusts=[alice.user], mfa=True)
+    account_of(enter(strict))
+    clock.shift(3600)
+    account_of(enter(strict))
+    assert len(alice.requests) == 2
+    account_of(enter(lax))
+    assert len(alice.requests) == 2
+    assert sts.count("AssumeRole", "AccessDenied") == 1
+
+
+def _denied(session: boto3.Session) -> None:
+    with pytest.raises(ClientError, match="not authorized to perform: sts:AssumeRole") as caught:
+        account_of(session)
+    assert caught.value.response["Error"]["Code"] == "AccessDenied"
+
+
+def test_a_denial_that_no_code_helps_against(
+    sts: LocalSts,
+    alice: Alice,
+    role_b: Role,
+    enter: Callable[..., boto3.Session],
+    clock: time_machine.Traveller,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    One code is tried; then STS's own error, and for an hour no run asks again.
+    ``ensure(refresh=True)`` does.
+    """
+    foreign = sts.add_role("Foreign", trusts=["arn:aws:iam::999988887777:user/bob"])
+    account_of(enter(role_b))
+    clock.shift(400)
+    _denied(enter(foreign))
+    assert len(alice.requests) == 2
+    assert "look at its trust policy" in caplog.text
+    for _ in range(3):
+        clock.shift(1000)
+        _denied(enter(foreign))
+    assert len(alice.requests) == 2
+    with pytest.raises(ClientError):
+        rolevault.ensure(enter(foreign), refresh=True)
+    assert len(alice.requests) == 3
+    clock.shift(3601)
+    _denied(enter(foreign))
+    assert len(alice.requests) == 4
+    # Let in at last: without a code, and the denial is forgotten.
+    foreign.trusts = ["*"]
+    account_of(enter(foreign))
+    assert len(alice.requests) == 4
+
+
+def test_a_young_mfa_session_is_not_doubted(
+    sts: LocalSts, alice: Alice, role_b: Role, enter: Callable[..., boto3.Session]
+) -> None:
+    """Denied through an MFA session of the last five minutes: no second code."""
+    foreign = sts.add_role("Foreign", trusts=["arn:aws:iam::999988887777:user/bob"])
+    account_of(enter(role_b))
+    _denied(enter(foreign))
+    assert len(alice.requests) == 1
+
+
+@pytest.mark.parametrize("how", ["off", "ended"])
+def test_a_remembered_denial_without_an_mfa_session(
+    sts: LocalSts,
+    alice: Alice,
+    enter: Callable[..., boto3.Session],
+    clock: time_machine.Traveller,
+    how: str,
+) -> None:
+    """Also where the MFA session ended, or there is none, no run asks again within the hour."""
+    options = {"mfa_session_seconds": 0 if how == "off" else 900}
+    foreign = sts.add_role("Foreign", trusts=["arn:aws:iam::999988887777:user/bob"])
+    _denied(enter(foreign, **options))
+    clock.shift(1000)
+    _denied(enter(foreign, **options))
+    assert len(alice.requests) == 1
+
+
+@pytest.mark.parametrize("how", ["invalid", "expired"])
+def test_a_revoked_mfa_session_is_opened_anew(
+    sts: LocalSts,
+    alice: Alice,
+    role_a: Role,
+    role_b: Role,
+    enter: Callable[..., boto3.Session],
+    how: Any,
+) -> None:
+    """STS no longer knows the MFA session: another code, and another session, once."""
+    account_of(enter(role_a))
+    assert sts.revoke(how) == 2
+    account_of(enter(role_b))
+    assert len(alice.requests) == 2
+    assert sts.count("GetSessionToken") == 2
+
+
+def test_a_script_that_runs_for_days(
+    sts: LocalSts,
+    alice: Alice,
+    role_a: Role,
+    enter: Callable[..., boto3.Session],
+    clock: time_machine.Traveller,
+) -> None:
+    """Two days in one process: a code each half day, asked for at the last moment only."""
+    client = enter(role_a).client("sts", "eu-west-1")
+    for _ in range(2 * DAY // 600):
+        client.get_caller_identity()
+        clock.shift(600)
+    assert sts.count(outcome="OK") == len(sts.calls)
+    assert len(alice.requests) == 4
+    assert sts.count("GetSessionToken") == 4
+    # Silent renewals, each in the last quarter of its hour.
+    assert 2 * DAY // 3600 <= sts.count("AssumeRole") <= 2 * DAY // 2700
+
+
+def test_two_users_share_nothing(
+    sts: LocalSts,
+    alice: Alice,
+    role_a: Role,
+    enter: Callable[..., boto3.Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The MFA session is of one user's key and device."""
+    account_of(enter(role_a))
+    bob = sts.add_user("bob")
+    device = bob.add_mfa_device()
+    role_a.trusts = ["*"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", bob.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", bob.secret_access_key)
+    account_of(
+        enter(role_a, mfa_serial=device.serial, mfa_callback=lambda request: device.next_code())
+    )
+    assert sts.count("GetSessionToken", "OK") == 2
+    assert sts.count("AssumeRole", "OK") == 2
+
+
+def test_what_cannot_be_called_costs_no_code(alice: Alice, sts: LocalSts) -> None:
+    """STS's client is made before anybody is asked: a missing region is found without a code."""
+    role = sts.add_role("arn:aws-unheard:iam::111122223333:role/Deploy")
+    for seconds in (43200, 0):
+        session = rolevault.session(
+            role.arn, mfa_serial=alice.serial, mfa_callback=alice, mfa_session_seconds=seconds
+        )
+        credentials = session.get_credentials()
+        assert credentials is not None
+        with pytest.raises(NoRegionError):
+            credentials.get_frozen_credentials()
+    assert alice.requests == []

@@ -1,0 +1,355 @@
+"""
+When credentials are renewed, and when a person is asked: windows that follow
+the lifetime, and ``ensure``.
+"""
+
+import datetime
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+import pytest
+import time_machine
+from botocore.exceptions import ClientError
+
+import rolevault
+from conftest import Alice, account_of
+from local_iam import Role
+from local_sts import LocalSts
+from rolevault import ConfigurationError, MfaRequest, MfaRequiredError
+
+Enter = Callable[..., boto3.Session]
+
+
+@pytest.fixture
+def enter(alice: Alice, clock: time_machine.Traveller) -> Enter:
+    def make(role: Role, **options: Any) -> boto3.Session:
+        options = {"mfa_serial": alice.serial, "mfa_callback": alice, **options}
+        return rolevault.session(role.arn, region_name="eu-west-1", **options)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore's own retries have tests of their own; here each attempt is counted."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+
+
+def key_of(session: boto3.Session) -> str:
+    credentials = session.get_credentials()
+    assert credentials is not None
+    return str(credentials.get_frozen_credentials().access_key)
+
+
+def left(until: datetime.datetime) -> float:
+    return (until - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "advisory", "mandatory"),
+    [(900, 300, 150), (1800, 600, 300), (3600, 900, 300), (43200, 900, 300)],
+)
+def test_windows_follow_the_lifetime(
+    sts: LocalSts,
+    alice: Alice,
+    enter: Enter,
+    clock: time_machine.Traveller,
+    seconds: int,
+    advisory: int,
+    mandatory: int,
+) -> None:
+    """Advisory: a third of the life, at most 15 minutes. Mandatory: a sixth, at most 5."""
+    role = sts.add_role("Long", trusts=[alice.user], mfa=True, max_session_duration=43200)
+    # Without an MFA session each renewal needs a person, who is asked in the mandatory window.
+    session = enter(role, duration_seconds=seconds, mfa_session_seconds=0)
+    first = key_of(session)
+    clock.shift(seconds - mandatory - 5)
+    assert key_of(session) == first
+    assert len(alice.requests) == 1
+    clock.shift(10)
+    assert key_of(session) != first
+    assert len(alice.requests) == 2
+    # With one they are silent, in the advisory window.
+    silent = enter(role, duration_seconds=min(seconds, 3600), external_id="other-entry")
+    first = key_of(silent)
+    clock.shift(min(seconds, 3600) - advisory - 5)
+    assert key_of(silent) == first
+    clock.shift(10)
+    assert key_of(silent) != first
+
+
+def test_fifteen_minute_sessions_are_used_for_their_life(
+    sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """
+    An hour of 900-second sessions, signed with every 30 s: six sessions, one
+    code; and a new process does not renew what another one just got.
+    """
+    session = enter(role_a, duration_seconds=900)
+    for second in range(0, 3600, 30):
+        key_of(session)
+        if second % 600 == 0:
+            key_of(enter(role_a, duration_seconds=900))
+        clock.shift(30)
+    assert sts.count("AssumeRole") == 6
+    assert len(alice.requests) == 1
+
+
+def test_another_process_may_have_renewed(
+    sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """Before STS is called the vault is looked at again."""
+    session = enter(role_a)
+    key_of(session)
+    clock.shift(2800)
+    other = key_of(enter(role_a))
+    assert key_of(session) == other
+    assert sts.count("AssumeRole") == 2
+
+
+def test_silent_renewals_are_tried_once_a_minute(
+    sts: LocalSts, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """In the advisory window, failing: one attempt a minute, however many requests there are."""
+    session = enter(role_a)
+    first = key_of(session)
+    clock.shift(2710)
+    sts.fail_next("error", 1000)
+    for _ in range(30):  # 5 minutes, a request every second of ten
+        for _ in range(10):
+            assert key_of(session) == first
+        clock.shift(10)
+    assert sts.count("AssumeRole", "InternalFailure") == 5
+
+
+def test_a_code_is_not_asked_for_before_it_must_be(
+    sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """
+    In the advisory window a renewal that would need a code is left, and the
+    credentials serve; in the mandatory window a person is asked.
+    """
+    session = enter(role_a, mfa_session_seconds=900)
+    first = key_of(session)
+    clock.shift(2710)
+    assert key_of(session) == first
+    clock.shift(500)
+    assert key_of(session) == first
+    assert len(alice.requests) == 1
+    clock.shift(100)
+    assert key_of(session) != first
+    assert len(alice.requests) == 2
+    assert sts.count("AssumeRole") == 2
+
+
+def test_requests_are_served_while_a_person_types(
+    alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """In the mandatory window one thread asks; the others sign with what is still valid."""
+    asked, go = threading.Event(), threading.Event()
+
+    def slow(request: MfaRequest) -> str:
+        if alice.requests:
+            asked.set()
+            assert go.wait(60)
+        return alice(request)
+
+    session = enter(role_a, mfa_session_seconds=0, mfa_callback=slow)
+    first = key_of(session)
+    clock.shift(3400)
+    with ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(key_of, session)
+        assert asked.wait(30)
+        for _ in range(3):
+            assert [key_of(session) for _ in range(5)] == [first] * 5
+            clock.shift(61)
+        go.set()
+        assert renewing.result() != first
+    assert len(alice.requests) == 2
+
+
+def test_failing_renewals_serve_on_until_the_end(
+    sts: LocalSts,
+    role_a: Role,
+    alice: Alice,
+    enter: Enter,
+    clock: time_machine.Traveller,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    In the mandatory window, while the credentials are valid: a warning, one
+    attempt a minute; then the error itself, at each call, until one works.
+    """
+
+    def nobody(request: MfaRequest) -> str:
+        if alice.requests and not back:
+            asked.append(request)
+            raise MfaRequiredError(serial=request.serial, purpose=request.reason, reason="away")
+        return alice(request)
+
+    asked: list[MfaRequest] = []
+    back: list[bool] = []
+    session = enter(role_a, mfa_session_seconds=0, mfa_callback=nobody)
+    first = key_of(session)
+    clock.shift(3310)
+    for _ in range(4):
+        assert [key_of(session) for _ in range(5)] == [first] * 5
+        clock.shift(61)
+    assert len(asked) == 4
+    warnings = [each for each in caplog.messages if "could not be renewed" in each]
+    assert len(warnings) == 4
+    assert "nobody to ask: away" in warnings[0]
+    clock.shift(100)
+    for _ in range(2):
+        with pytest.raises(MfaRequiredError):
+            key_of(session)
+    assert len(asked) == 6
+    back.append(True)
+    assert key_of(session) != first
+
+
+def test_what_ended_during_the_prompt_is_not_served(
+    alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """The person takes until after the end, and then gives up: the error, not expired keys."""
+
+    def slow(request: MfaRequest) -> str:
+        if alice.requests:
+            clock.shift(300)
+            asked.append(request)
+            raise MfaRequiredError(serial=request.serial, purpose=request.reason, reason="away")
+        return alice(request)
+
+    asked: list[MfaRequest] = []
+    session = enter(role_a, mfa_session_seconds=0, mfa_callback=slow)
+    key_of(session)
+    clock.shift(3400)
+    with pytest.raises(MfaRequiredError):
+        key_of(session)
+    assert len(asked) == 1
+
+
+def test_expired_in_the_vault(
+    sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """What stands in the vault serves a new process to its end, when nobody can renew it."""
+    first = key_of(enter(role_a, mfa_session_seconds=0))
+    clock.shift(3500)
+
+    def nobody(request: MfaRequest) -> str:
+        raise MfaRequiredError(serial=request.serial, purpose=request.reason, reason="away")
+
+    session = enter(role_a, mfa_session_seconds=0, mfa_callback=nobody)
+    assert key_of(session) == first
+    clock.shift(101)
+    with pytest.raises(MfaRequiredError):
+        key_of(session)
+
+
+# ensure()
+
+
+def test_ensure_asks_now_and_says_until_when(
+    sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """Until the MFA session ends nobody is needed, whatever the role's own sessions last."""
+    session = enter(role_a)
+    until = rolevault.ensure(session)
+    assert until.tzinfo == datetime.timezone.utc
+    assert left(until) == pytest.approx(43200, abs=30)
+    clock.shift(11 * 3600)
+    assert rolevault.ensure(session, min_ttl="15m") == until
+    assert len(alice.requests) == 1
+    again = rolevault.ensure(session, min_ttl="2h")
+    assert len(alice.requests) == 2
+    assert left(again) > 7200
+    for _ in range(11):
+        clock.shift(3600)
+        account_of(session)
+    assert len(alice.requests) == 2
+
+
+def test_ensure_with_a_code_of_its_own(
+    sts: LocalSts, alice: Alice, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """Where each session costs a code, it is the role's own session that must last."""
+    role = sts.add_role("Long", trusts=[alice.user], mfa=True, max_session_duration=43200)
+    session = enter(role, duration_seconds=14400)
+    until = rolevault.ensure(session, min_ttl=datetime.timedelta(hours=2))
+    assert left(until) == pytest.approx(14400, abs=30)
+    clock.shift(3 * 3600)
+    assert rolevault.ensure(session, min_ttl=3000) == until
+    assert left(rolevault.ensure(session, min_ttl="2h")) > 7200
+    assert len(alice.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "min_ttl", "option"),
+    [
+        ({"mfa_session_seconds": 3600}, "2h", "mfa_session_seconds"),
+        ({"mfa_session_seconds": 0}, "2h", "duration_seconds"),
+        ({"duration_seconds": 7200}, "3h", "duration_seconds"),
+    ],
+)
+def test_ensure_says_what_cannot_be(
+    alice: Alice, role_a: Role, enter: Enter, options: dict[str, int], min_ttl: str, option: str
+) -> None:
+    """Longer than the role's sessions last: ConfigurationError naming what to raise; no code."""
+    with pytest.raises(ConfigurationError, match=f"min_ttl.*Raise {option}"):
+        rolevault.ensure(enter(role_a, **options), min_ttl=min_ttl, refresh=True)
+    assert alice.requests == []
+
+
+def test_ensure_where_get_session_token_is_denied(alice: Alice, role_a: Role, enter: Enter) -> None:
+    """Then the role's own session counts, and what it cannot reach is said."""
+    alice.user.deny.add("sts:GetSessionToken")
+    with pytest.raises(ConfigurationError, match="Raise duration_seconds"):
+        rolevault.ensure(enter(role_a), min_ttl="2h")
+    assert len(alice.requests) == 1
+    assert left(rolevault.ensure(enter(role_a), min_ttl="30m")) == pytest.approx(3600, abs=60)
+
+
+def test_ensure_without_mfa(
+    sts: LocalSts, alice: Alice, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """Nobody is ever needed: the session's own end, renewed where it is nearer than that."""
+    session = enter(sts.add_role("Open", trusts=[alice.user]), mfa_serial=None)
+    first = rolevault.ensure(session)
+    clock.shift(1800)
+    assert rolevault.ensure(session) == first
+    assert left(rolevault.ensure(session, min_ttl="45m")) > 2700
+    assert left(rolevault.ensure(session, min_ttl="5h")) > 3000
+    assert alice.requests == []
+
+
+def test_refresh_starts_anew(
+    sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """``refresh=True``: a new code, a new MFA session and new role credentials."""
+    session = enter(role_a)
+    first = key_of(session)
+    rolevault.ensure(session)
+    assert key_of(session) == first
+    clock.shift(60)
+    rolevault.ensure(session, refresh=True)
+    assert key_of(session) != first
+    assert key_of(enter(role_a)) == key_of(session)
+    assert (sts.count("GetSessionToken"), sts.count("AssumeRole")) == (2, 2)
+
+
+def test_refresh_after_a_revocation_in_iam(
+    sts: LocalSts, alice: Alice, role_a: Role, enter: Enter
+) -> None:
+    """ "Revoke active sessions" looks like AccessDenied: only ``refresh=True`` helps."""
+    session = enter(role_a)
+    dynamodb: Any = session.client("dynamodb", endpoint_url=sts.url)
+    dynamodb.list_tables()
+    sts.revoke("denied")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        dynamodb.list_tables()
+    assert sts.count("AssumeRole") == 1
+    rolevault.ensure(session, refresh=True)
+    dynamodb.list_tables()
