@@ -5,7 +5,6 @@ Scripts and applications install; libraries never do.
 """
 
 import logging
-import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -17,9 +16,8 @@ import botocore.session
 from botocore.credentials import CredentialResolver
 from botocore.exceptions import ProfileNotFound
 
-from rolevault import _private, _profile
+from rolevault import _limits, _private, _profile
 from rolevault._flight import ForkLock
-from rolevault._provider import resolver_with
 from rolevault._role import ANY_ROLE, CHAINED_SECONDS, Options, Role
 from rolevault._session import NEW, Before, is_async, put_back, take_over
 from rolevault.errors import ConfigurationError
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 logger = logging.getLogger(__name__)
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass
@@ -135,7 +131,7 @@ def session(role_arn: str | None = None, **options: "Unpack[Options]") -> boto3.
     role = _role(role_arn, options, inner)
     _own.add(inner)
     before = Before.of(inner)
-    take_over(inner, lambda: resolver_with(role, inner, before.build(inner)))
+    take_over(inner, lambda: _with_role(role, inner, before.build(inner)))
     return made
 
 
@@ -158,7 +154,7 @@ def ensure(
     """
     from rolevault._credentials import RoleCredentials
 
-    seconds = _parse_ttl(min_ttl)
+    seconds = _limits.ttl(min_ttl)
     credentials = _private.botocore_session(session or _default_session()).get_credentials()
     if not isinstance(credentials, RoleCredentials):
         found = (
@@ -258,7 +254,17 @@ def _chain(session: botocore.session.Session, before: Before) -> CredentialResol
         if _installed is None or not _concerns(_installed, session):
             return chain
         _installed.before.setdefault(session, NEW)
-        return resolver_with(_installed.role, session, chain)
+        return _with_role(_installed.role, session, chain)
+
+
+def _with_role(
+    role: Role, session: botocore.session.Session, chain: CredentialResolver
+) -> CredentialResolver:
+    # What signs is loaded with the first session that needs it: import and
+    # install() are paid by every script, also by those that never sign.
+    from rolevault._provider import resolver_with
+
+    return resolver_with(role, session, chain)
 
 
 def _concerns(installation: _Installation, session: botocore.session.Session) -> bool:
@@ -282,17 +288,3 @@ def _serve(installation: _Installation, session: botocore.session.Session) -> No
         return
     installation.before[session] = before
     take_over(session, lambda: _chain(session, before))
-
-
-def _parse_ttl(value: float | timedelta | str) -> float:
-    seconds: float = -1
-    if isinstance(value, timedelta):
-        seconds = value.total_seconds()
-    elif isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)):
-        seconds = float(match[1]) * _UNITS[match[2]]
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = value
-    if 0 <= seconds < 1e9:
-        return float(seconds)
-    rule = 'must be seconds, a timedelta, or text as "90s", "15m" or "2h".'
-    raise ConfigurationError(option="min_ttl", value=repr(value), rule=rule)

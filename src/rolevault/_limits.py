@@ -10,49 +10,48 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from rolevault.errors import ConfigurationError
 
-#: An ARN is judged by its form only. Ceph's STS has roles of no account, and of
-#: tenants with names.
-_ROLE_ARN = re.compile(
+# Patterns are text, compiled when they are first needed: not by each import.
+_ROLE_ARN = (
+    # By its form only. Ceph's STS has roles of no account, and of tenants with names.
     r"arn:[a-z][a-z0-9-]*:iam::([0-9]{12}|(?![0-9]+:)[\w$-]*)"
-    r":role/(?:[!-9;-~]{0,511}/)?[\w+=,.@-]{1,64}",
-    re.ASCII,
+    r":role/(?:[!-9;-~]{0,511}/)?[\w+=,.@-]{1,64}"
 )
-_POLICY_ARN = re.compile(r"arn:[a-z][a-z0-9-]*:iam::(?:aws|[0-9]{12}|):policy/[!-~]{1,2000}")
-_SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
-_REGION = re.compile(r"(?![0-9]+$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-_NAME_RULE = "must be 2 to 64 letters, digits or any of _+=,.@-"
+_POLICY_ARN = r"arn:[a-z][a-z0-9-]*:iam::(?:aws|[0-9]{12}|):policy/[!-~]{1,2000}"
+_NAME = (r"[\w+=,.@-]{2,64}", "must be 2 to 64 letters, digits or any of _+=,.@-")
+_PROFILE = (r"(?s:.+)", "must be the name of a profile in ~/.aws/config.")
 
 _TEXTS = {
     "role_arn": (_ROLE_ARN, "must have the form arn:aws:iam::<12 digits>:role/<name>."),
     "mfa_serial": (
-        _SERIAL,
+        r"[\w+=/:,.@-]{9,256}",
         "must be the device's ARN, arn:aws:iam::<account>:mfa/<name>, or its number.",
     ),
-    "role_session_name": (_NAME, _NAME_RULE),
-    "source_identity": (_NAME, _NAME_RULE),
+    "role_session_name": _NAME,
+    "source_identity": _NAME,
     "external_id": (
-        re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII),
+        r"[\w+=,.@:/-]{2,1224}",
         "must be 2 to 1224 letters, digits or any of _+=,.@:/-",
     ),
-    "region_name": (_REGION, "must be a region's name, as eu-west-1."),
-    "profile": (re.compile(r".+", re.DOTALL), "must be the name of a profile in ~/.aws/config."),
-    "source_profile": (
-        re.compile(r".+", re.DOTALL),
-        "must be the name of a profile in ~/.aws/config.",
+    "region_name": (
+        r"(?![0-9]+$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?",
+        "must be a region's name, as eu-west-1.",
     ),
+    "profile": _PROFILE,
+    "source_profile": _PROFILE,
     "credential_source": (
-        re.compile(r".+", re.DOTALL),
+        r"(?s:.+)",
         "must be Environment, Ec2InstanceMetadata or EcsContainer.",
     ),
-    "mfa_process": (re.compile(r"[^\0]*[^\0\s][^\0]*"), "must be a command that prints a code."),
+    "mfa_process": (r"[^\0]*[^\0\s][^\0]*", "must be a command that prints a code."),
 }
 _SECONDS = {"mfa_session_seconds": (900, 129600), "duration_seconds": (900, 43200)}
 
-_POLICY = re.compile(r"[\t\n\r\x20-\xff]{1,2048}")
+_POLICY = r"[\t\n\r\x20-\xff]{1,2048}"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def bad(option: str, value: object, rule: str) -> ConfigurationError:
@@ -61,7 +60,7 @@ def bad(option: str, value: object, rule: str) -> ConfigurationError:
 
 def text(option: str, value: object) -> None:
     form, rule = _TEXTS[option]
-    if not isinstance(value, str) or form.fullmatch(value) is None:
+    if not isinstance(value, str) or re.fullmatch(form, value, re.ASCII) is None:
         raise bad(option, value, rule)
 
 
@@ -92,7 +91,7 @@ def command(option: str, value: object) -> tuple[str, ...]:
 
 def policy(option: str, value: object) -> None:
     rule = "must be the text of a JSON policy, up to 2048 characters of Latin-1."
-    if not isinstance(value, str) or _POLICY.fullmatch(value) is None:
+    if not isinstance(value, str) or re.fullmatch(_POLICY, value) is None:
         raise bad(option, value, rule)
     try:
         document = json.loads(value)
@@ -105,7 +104,7 @@ def policy(option: str, value: object) -> None:
 def policy_arns(option: str, value: object) -> tuple[str, ...]:
     rule = "must be a list of up to 10 managed policies' ARNs."
     arns = strings(option, value, 10, rule)
-    if not all(_POLICY_ARN.fullmatch(arn) for arn in arns):
+    if not all(re.fullmatch(_POLICY_ARN, arn) for arn in arns):
         raise bad(option, value, rule)
     return arns
 
@@ -150,6 +149,22 @@ def path(option: str, value: object) -> None:
     name = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(name, str) or not name or "\0" in name:
         raise bad(option, value, "must be a path.")
+
+
+def ttl(value: object) -> float:
+    """``min_ttl`` in seconds."""
+    found: float = -1
+    if isinstance(value, timedelta):
+        found = value.total_seconds()
+    elif isinstance(value, str) and (
+        match := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", value)
+    ):
+        found = float(match[1]) * _UNITS[match[2]]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        found = value
+    if 0 <= found < 1e9:
+        return float(found)
+    raise bad("min_ttl", value, 'must be seconds, a timedelta, or text as "90s", "15m" or "2h".')
 
 
 def _is_tag(value: object, least: int, most: int) -> bool:

@@ -8,7 +8,7 @@ import botocore.credentials
 import botocore.session
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials
 
-from rolevault import _private, _profile, _source
+from rolevault import _profile, _source
 from rolevault._credentials import METHOD, RoleCredentials
 from rolevault._fetcher import Fetcher
 from rolevault._flight import ForkLock
@@ -110,17 +110,9 @@ class _Hops:
 
 
 def resolver_with(
-    role: Role, session: botocore.session.Session, chain: CredentialResolver | None = None
+    role: Role, session: botocore.session.Session, chain: CredentialResolver
 ) -> CredentialResolver:
-    """The session's own chain and our provider in it.
-
-    :param chain: what stands in the session, where it is not botocore's standard;
-        left as it is.
-    """
-    if chain is None:
-        chain = botocore.credentials.create_credential_resolver(
-            session, region_name=_private.last_region(session)
-        )
+    """The session's own chain, which is left as it is, with our provider in it."""
     # A chain holds at most one of ours.
     rest = [each for each in chain.providers if not isinstance(each, RoleVaultProvider)]
     ours = CredentialResolver(list(rest))

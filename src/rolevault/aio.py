@@ -35,7 +35,7 @@ from rolevault._healing import Healer
 from rolevault._install import _role
 from rolevault._provider import RoleVaultProvider, place, resolver_with
 from rolevault._role import Options, Role
-from rolevault._session import Before, take_over
+from rolevault._session import Before, standard_chain, take_over
 from rolevault.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -210,8 +210,9 @@ class AioRoleVaultProvider(CredentialProvider):
     def _load(self) -> AioRoleCredentials:
         with self._loading:
             if self._loaded is None:
-                provider = resolver_with(self.role, _twin(self.session)).get_provider(METHOD)
-                credentials = provider.load()
+                twin = _twin(self.session)
+                chain = resolver_with(self.role, twin, standard_chain(twin))
+                credentials = chain.get_provider(METHOD).load()
                 assert isinstance(credentials, RoleCredentials)  # noqa: S101  for the type checker
                 # Another role's may stand there, of an installation before.
                 Healer.unregister(self.session)
