@@ -101,15 +101,32 @@ def test_existing_vault_asks_once(vault_path: Path) -> None:
         assert person.screen.count(str(vault_path)) == 1
 
 
+def test_mistyped_passphrase_is_asked_for_again(vault_path: Path) -> None:
+    """
+    A person mistypes: asked again, told why, and the right one opens.
+    """
+    Vault(vault_path, PASSPHRASE)["old"] = {}
+    with at_terminal("read") as person:
+        prompted(person)
+        person.type("not this one\r")
+        person.sees("Wrong.")
+        prompted(person)
+        person.type(PASSPHRASE + "\r")
+        person.sees("old")
+        assert person.leaves() == 0
+
+
 def test_wrong_passphrase_is_its_own_error(vault_path: Path) -> None:
     """
-    Typed wrongly: the file is left as it is, and the error shows nothing typed.
+    Typed wrongly three times: the file is left as it is, and the error shows
+    nothing typed.
     """
     Vault(vault_path, PASSPHRASE)["old"] = {}
     before = vault_path.read_bytes()
     with at_terminal("read") as person:
-        prompted(person)
-        person.type("not this one\r")
+        for _ in range(3):
+            prompted(person)
+            person.type("not this one\r")
         person.sees("WrongPassphraseError")
         assert person.leaves() == 0
         assert "not this one" not in person.screen

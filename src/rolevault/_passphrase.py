@@ -4,6 +4,7 @@ The first source that is configured answers, and one that fails is an error: a
 fallback would ask a person for what a broken script was meant to give.
 """
 
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -14,7 +15,11 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 from rolevault import _command, _terminal
-from rolevault.errors import ConfigurationError, PassphraseRequiredError
+from rolevault.errors import (
+    ConfigurationError,
+    PassphraseRequiredError,
+    WrongPassphraseError,
+)
 
 if TYPE_CHECKING:
     from rolevault._envelope import Header
@@ -22,6 +27,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SHORT = 12
+_ATTEMPTS = 3
+#: The identity of a person at the terminal or in a notebook.
+TERMINAL = "terminal"
+_MOST = 64 * 1024
 
 
 class PassphraseSource:
@@ -32,6 +41,8 @@ class PassphraseSource:
     """
 
     def __init__(self, given: str | Callable[[], str] | None = None) -> None:
+        if not (given is None or isinstance(given, str) or callable(given)):
+            raise _failed("passphrase", "it must be a string, or a callable that returns one.")
         self._given = given
 
     @property
@@ -45,21 +56,22 @@ class PassphraseSource:
                 return (name, os.environ[name])
         if text := os.environ.get("ROLEVAULT_PASSPHRASE"):
             return ("text", _fingerprint(text))
-        return "terminal"
+        return TERMINAL
 
-    def read(self, path: str, *, new: bool = False) -> str:
+    def read(self, path: str, *, new: bool = False, again: bool = False) -> str:
         """The passphrase of the vault at ``path``.
 
         :param new: it will seal something new: a person types it twice, and a
             short one is warned about.
+        :param again: the last answer was wrong.
         :raises PassphraseRequiredError: nothing is configured, nobody is there.
         :raises ConfigurationError: a configured source failed.
         """
         passphrase = self._configured()
         if passphrase is None:
-            return ask_new(path) if new else ask(path)
-        if not passphrase:
-            raise _failed("passphrase", "it is empty; a vault needs a passphrase.")
+            return (
+                ask_new(path) if new else ask(path, "Wrong.\nPassphrase" if again else "Passphrase")
+            )
         if new:
             _warn_if_short(path, passphrase)
         return passphrase
@@ -114,11 +126,24 @@ class KeyHolder:
         with self._asking:
             data_key = self.held(header, source)
             if data_key is None:
-                from rolevault import _envelope
-
-                data_key = _envelope.unlock(header, source.read(path), path)
+                data_key = self._derive(header, source, path)
                 self.hold(header, source, data_key)
             return data_key
+
+    def _derive(self, header: "Header", source: PassphraseSource, path: str) -> bytes:
+        from rolevault import _envelope
+
+        # A person mistypes; every other source would give the same again.
+        left = _ATTEMPTS if source.identity == TERMINAL else 1
+        again = False
+        while True:
+            left -= 1
+            try:
+                return _envelope.unlock(header, source.read(path, again=again), path)
+            except WrongPassphraseError:
+                if not left:
+                    raise
+                again = True
 
     def prepare(self, source: PassphraseSource, path: str) -> None:
         """Settle the header of a vault that does not exist yet, asking at most once."""
@@ -145,6 +170,7 @@ keys = KeyHolder()
 def ask(path: str, what: str = "Passphrase") -> str:
     """A person's answer.
 
+    :param what: what to ask for, below a line that says why it is asked again.
     :raises PassphraseRequiredError: nobody is there.
     """
     try:
@@ -158,7 +184,10 @@ def ask_new(path: str) -> str:
 
     :raises PassphraseRequiredError: nobody is there.
     """
-    notice = "There is no way back to a lost passphrase.\n"
+    notice = (
+        "rolevault keeps its sessions in a new encrypted file.\n"
+        "There is no way back to a lost passphrase.\n"
+    )
     while True:
         passphrase = ask(path, f"{notice}New passphrase")
         if not passphrase:
@@ -195,27 +224,33 @@ def _failed(option: str, rule: str) -> ConfigurationError:
 
 def _decode(data: bytes, option: str) -> str:
     # One newline is the editor's or echo's; everything else may be meant.
-    data = data.removesuffix(b"\n").removesuffix(b"\r")
-    try:
+    data = data.removesuffix(b"\r\n" if data.endswith(b"\r\n") else b"\n")
+    # Not raised from the handler: UnicodeDecodeError holds the passphrase.
+    with contextlib.suppress(UnicodeDecodeError):
         return data.decode()
-    except UnicodeDecodeError:
-        # The exception would carry the passphrase.
-        raise _failed(option, "what it gives is not UTF-8.") from None
+    raise _failed(option, "what it gives is not UTF-8.")
 
 
 def _read_file(file: str) -> str:
     option = "ROLEVAULT_PASSPHRASE_FILE"
     try:
         with open(os.path.expanduser(file), "rb") as stream:
-            return _decode(stream.read(64 * 1024), option)
+            data = stream.read(_MOST + 1)
     except OSError as error:
         rule = f"the file cannot be read: {error.strerror}."
         raise ConfigurationError(option=option, value=repr(file), rule=rule) from None
+    if len(data) > _MOST:
+        rule = f"the file holds more than {_MOST // 1024} KiB."
+        raise ConfigurationError(option=option, value=repr(file), rule=rule)
+    return _decode(data, option)
 
 
 def _run_command(command: str) -> str:
     option = "ROLEVAULT_PASSPHRASE_COMMAND"
     try:
-        return _decode(_command.run(_command.split(command)), option)
+        output = _command.run(_command.split(command))
     except _command.CommandFailedError as error:
-        raise ConfigurationError(option=option, value=repr(command), rule=f"{error}.") from None
+        # Its arguments may be what nobody else should read.
+        program = repr(command.strip().partition(" ")[0] + " …")
+        raise ConfigurationError(option=option, value=program, rule=f"{error}.") from None
+    return _decode(output, option)

@@ -6,28 +6,41 @@ nobody anything and runs no KDF, so nobody waits for a person.
 """
 
 import contextlib
-import json
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import (
+    Callable,
+    Hashable,
+    ItemsView,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
-from rolevault import _passphrase
-from rolevault._files import BusyError, VaultFile
+from rolevault import _entries, _passphrase
+from rolevault._entries import Value
+from rolevault._files import VaultFile
 from rolevault._passphrase import PassphraseSource
-from rolevault.errors import PassphraseRotatedError, VaultLockedError, WrongPassphraseError
+from rolevault.errors import PassphraseRotatedError, WrongPassphraseError
 
 if TYPE_CHECKING:
     from rolevault._envelope import Contents, Header
 
 logger = logging.getLogger(__name__)
 
-#: How long a writer waits for others: a write takes milliseconds.
-LOCK_SECONDS = 30.0
+T = TypeVar("T")
+_MISSING: Any = object()
 
-Value = dict[str, Any]
+
+class _Opened(NamedTuple):
+    """A file, and what a source found in it."""
+
+    source: Hashable
+    blob: bytes
+    header: "Header"
+    contents: "Contents"
 
 
 class Vault(MutableMapping[str, Value]):
@@ -55,8 +68,9 @@ class Vault(MutableMapping[str, Value]):
     ) -> None:
         self.file = VaultFile(path)
         self.source = PassphraseSource(passphrase)
-        self._opened: str | None = None  # the header that our source opened last
-        self._generation = 0
+        # The headers that our source opened, and the last generation.
+        self._seen: tuple[frozenset[str], int] = (frozenset(), 0)
+        self._last: _Opened | None = None
         self._warned = False
 
     def __repr__(self) -> str:
@@ -67,35 +81,73 @@ class Vault(MutableMapping[str, Value]):
         raise TypeError("a Vault cannot be pickled or copied; make another with the same path")
 
     def __getitem__(self, key: str) -> Value:
-        value: Value = self._read()[key]
+        value: Value = _entries.copy(self.snapshot()[key])
         return value
 
+    def __contains__(self, key: object) -> bool:
+        return key in self.snapshot()
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
+        return iter(self.snapshot())
 
     def __len__(self) -> int:
-        return len(self._read())
+        return len(self.snapshot())
 
     def __setitem__(self, key: str, value: Mapping[str, Any]) -> None:
-        self.change({key: value})
+        self.update({key: value})
 
     def __delitem__(self, key: str) -> None:
-        if key not in self._read():
-            raise KeyError(key)
-        self.change({key: None})
+        self.pop(key)
+
+    def items(self) -> ItemsView[str, Value]:
+        return self.copy().items()
+
+    def values(self) -> ValuesView[Value]:
+        return self.copy().values()
+
+    def pop(self, key: str, default: Any = _MISSING) -> Any:
+        if key not in self:  # then there may be no vault to write to either
+            if default is _MISSING:
+                raise KeyError(key)
+            return default
+        return self._edit(
+            lambda entries: entries.pop(key) if default is _MISSING else entries.pop(key, default)
+        )
+
+    def popitem(self) -> tuple[str, Value]:
+        if not self:
+            raise KeyError("the vault is empty")
+        return self._edit(lambda entries: entries.popitem())
+
+    def setdefault(self, key: str, default: Any = None) -> Value:
+        with contextlib.suppress(KeyError):
+            return self[key]
+        name, value = _entries.name(key), _entries.plain(default)
+        return dict(_entries.copy(self._edit(lambda entries: entries.setdefault(name, value))))
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """As ``dict.update``; one rewrite for all."""
-        self.change(dict(*args, **kwargs))
+        new = {
+            _entries.name(key): _entries.plain(value)
+            for key, value in dict(*args, **kwargs).items()
+        }
+        self._edit(lambda entries: entries.update(new))
 
     def clear(self) -> None:
         """Delete the file: all is forgotten, and the next write starts a new
         vault. Needs no passphrase, and works on a damaged file.
         """
-        with self._locked():
+        with self.file.write_lock():
             self.file.delete()
-        _passphrase.keys.forget_prepared(str(self.file))
-        self._opened = None
+
+    def copy(self) -> dict[str, Value]:
+        """Every entry, as one moment had them."""
+        return {key: _entries.copy(value) for key, value in self.snapshot().items()}
+
+    def snapshot(self) -> Mapping[str, Value]:
+        """As ``copy``, but shared with later reads: only to look at."""
+        contents = self._contents()
+        return {} if contents is None else contents.entries
 
     def entries(self) -> list[dict[str, Any]]:
         """What stands in the vault, without secrets: for each entry ``key``,
@@ -106,10 +158,10 @@ class Vault(MutableMapping[str, Value]):
             {
                 "key": key,
                 "kind": value.get("kind", "other"),
-                "expires": expiry(value),
-                **value.get("about", {}),
+                "expires": _entries.expiry(value),
+                **_entries.about(value),
             }
-            for key, value in sorted(self._read().items())
+            for key, value in sorted(self.snapshot().items())
         ]
 
     def change(self, changes: Mapping[str, Mapping[str, Any] | None]) -> None:
@@ -121,44 +173,65 @@ class Vault(MutableMapping[str, Value]):
         :raises VaultLockedError: the write lock did not become free.
         :raises OSError: the place cannot be written; the file is as it was.
         """
-        plain = {_name(key): None if v is None else _plain(v) for key, v in changes.items()}
-        while not self._try_change(plain):
-            # The file's header is one that we have not opened: another process
-            # made, deleted or rotated the vault. Settle that without the lock.
-            pass
+        new = {key: _entries.plain(value) for key, value in changes.items() if value is not None}
 
-    def _try_change(self, changes: Mapping[str, Value | None]) -> bool:
+        def edit(entries: dict[str, Value]) -> None:
+            for key in changes:
+                entries.pop(_entries.name(key), None)
+            entries.update(new)
+
+        self._edit(edit)
+
+    def _edit(self, edit: Callable[[dict[str, Value]], T]) -> T:
+        """What ``edit`` returns for the entries of this moment; what it leaves is
+        written. What it raises keeps the file.
+        """
         from rolevault import _envelope
 
-        self.open()
-        with self._locked():
-            blob = self.file.read(_envelope.MAX_FILE)
-            if blob is None:
-                prepared = _passphrase.keys.prepared(self.source, str(self.file))
-                if prepared is None:
-                    return False
-                header, data_key = prepared
-                old = _envelope.Contents({}, 0)
-            else:
-                envelope = _envelope.parse(blob, str(self.file))
-                header = envelope.header
-                held = _passphrase.keys.held(header, self.source)
-                if held is None:
-                    return False
-                data_key = held
-                old = _envelope.read(envelope, data_key, str(self.file))
-            entries = {k: v for k, v in old.entries.items() if not _expired(v)}
-            for key, value in changes.items():
-                if value is None:
-                    entries.pop(key, None)
-                else:
-                    entries[key] = value
-            new = _envelope.Contents(entries, old.generation + 1)
-            self.file.replace(_envelope.write(header, data_key, new))
-        _passphrase.keys.hold(header, self.source, data_key)
-        _passphrase.keys.forget_prepared(str(self.file))
-        self._note(header, new)
-        return True
+        while True:
+            self.open()
+            with self.file.write_lock():
+                found = self._held()
+                if found is None:
+                    # The file's header is one that we have not opened: another
+                    # process made, deleted or rotated the vault. Settle that
+                    # without the lock.
+                    continue
+                header, data_key, old = found
+                seen = self._seen
+                entries = dict(old.entries)
+                result = edit(entries)
+                new = _envelope.Contents(_entries.alive(entries, old.entries), old.generation + 1)
+                blob = _envelope.write(header, data_key, new)
+                self.file.replace(blob)
+                _passphrase.keys.hold(header, self.source, data_key)
+                _passphrase.keys.forget_prepared(str(self.file))
+                self._note(seen, header, new)
+                self._last = _Opened(self.source.identity, blob, header, new)
+            return result
+
+    def _held(self) -> "tuple[Header, bytes, Contents] | None":
+        """The file as it is now, if we hold its key: nothing is asked here."""
+        from rolevault import _envelope
+
+        path = str(self.file)
+        blob = self.file.read(_envelope.MAX_FILE)
+        if blob is None:
+            prepared = _passphrase.keys.prepared(self.source, path)
+            return None if prepared is None else (*prepared, _envelope.Contents({}, 0))
+        envelope = self._recall(blob) or _envelope.parse(blob, path)
+        data_key = _passphrase.keys.held(envelope.header, self.source)
+        if data_key is None:
+            return None
+        if isinstance(envelope, _Opened):
+            return envelope.header, data_key, envelope.contents
+        return envelope.header, data_key, _envelope.read(envelope, data_key, path)
+
+    def _recall(self, blob: bytes) -> _Opened | None:
+        """What we found in these very bytes: most reads find what the last one did."""
+        last = self._last
+        fits = last and last.source == self.source.identity and last.blob == blob
+        return last if fits else None
 
     def open(self) -> None:
         """Settle that the vault can be read and written, asking for the
@@ -169,144 +242,40 @@ class Vault(MutableMapping[str, Value]):
         if self._contents() is None:
             _passphrase.keys.prepare(self.source, str(self.file))
 
-    def _read(self) -> dict[str, Any]:
-        contents = self._contents()
-        return {} if contents is None else contents.entries
-
     def _contents(self) -> "Contents | None":
         from rolevault import _envelope
 
         path = str(self.file)
+        # Before the file: another thread may see a later one meanwhile.
+        seen = self._seen
         blob = self.file.read(_envelope.MAX_FILE)
         if blob is None:
             return None
+        if opened := self._recall(blob):
+            return opened.contents
         envelope = _envelope.parse(blob, path)
         try:
             data_key = _passphrase.keys.unlock(envelope.header, self.source, path)
         except WrongPassphraseError:
-            if self._opened in (None, envelope.header.id):
+            if not seen[0] or envelope.header.id in seen[0]:
                 raise
             raise PassphraseRotatedError(path=path) from None
         contents = _envelope.read(envelope, data_key, path)
-        self._note(envelope.header, contents)
+        self._note(seen, envelope.header, contents)
+        self._last = _Opened(self.source.identity, blob, envelope.header, contents)
         return contents
 
-    def _note(self, header: "Header", contents: "Contents") -> None:
-        if header.id != self._opened:
-            self._opened = header.id
-        elif contents.generation < self._generation and not self._warned:
+    def _note(
+        self, seen: tuple[frozenset[str], int], header: "Header", contents: "Contents"
+    ) -> None:
+        headers, generation = seen
+        if header.id in headers and contents.generation < generation and not self._warned:
             self._warned = True
             logger.warning(
                 "%s is older than it was (write %d after %d): somebody restored a copy. "
                 "Sessions revoked or replaced since then may be in it.",
                 self.file,
                 contents.generation,
-                self._generation,
+                generation,
             )
-        self._generation = contents.generation
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(self.file.write_lock(LOCK_SECONDS))
-            except BusyError as busy:
-                raise VaultLockedError(
-                    path=str(self.file), holder=busy.holder, seconds=LOCK_SECONDS
-                ) from None
-            yield
-
-
-def rotate_passphrase(
-    new: str | Callable[[], str] | None = None,
-    *,
-    old: str | Callable[[], str] | None = None,
-    vault_path: str | os.PathLike[str] | None = None,
-) -> int:
-    """Give the vault a new passphrase, salt and data key; return how many entries
-    it carried over.
-
-    The KDF always runs on ``old``: a process that has the vault open does not
-    spare the proof. Costs below today's default are raised. The new file is
-    read back from the disk and opened with the new passphrase before it takes
-    the old one's place; killed at any moment, the file opens with one of the
-    two. Copies made before still open with the old passphrase.
-
-    :param new: without it a person is asked at the terminal, twice.
-    :param old: without it the configured source or the terminal is asked.
-    :raises WrongPassphraseError: ``old`` does not open the vault.
-    :raises PassphraseRotatedError: another rotation came first.
-    :raises FileNotFoundError: there is no vault to rotate.
-    """
-    from rolevault import _envelope
-
-    vault = Vault(vault_path)
-    path = str(vault.file)
-    blob = vault.file.read(_envelope.MAX_FILE)
-    if blob is None:
-        raise FileNotFoundError(2, "There is no vault to rotate", path)
-    # Everything that asks or derives stands before the lock.
-    header = _envelope.parse(blob, path).header
-    old_text = PassphraseSource(old).read(path)
-    data_key = _envelope.unlock(header, old_text, path)
-    # The configured source gives the old one: without an argument a person is asked.
-    asked = _passphrase.ask_new(path) if new is None else None
-    new_text = asked or PassphraseSource(new).read(path, new=True)
-    fresh, fresh_key = _envelope.new_header(new_text, costs=header.kdf.costs.raised())
-
-    def opens(written: bytes) -> None:
-        envelope = _envelope.parse(written, path)
-        _envelope.read(envelope, _envelope.unlock(envelope.header, new_text, path), path)
-
-    with vault._locked():
-        blob = vault.file.read(_envelope.MAX_FILE)
-        if blob is None:
-            raise FileNotFoundError(2, "The vault was deleted meanwhile", path)
-        envelope = _envelope.parse(blob, path)
-        if envelope.header != header:
-            raise PassphraseRotatedError(path=path)
-        old_contents = _envelope.read(envelope, data_key, path)
-        entries = {k: v for k, v in old_contents.entries.items() if not _expired(v)}
-        contents = _envelope.Contents(entries, old_contents.generation + 1)
-        vault.file.replace(_envelope.write(fresh, fresh_key, contents), check=opens)
-    return len(entries)
-
-
-def expiry(value: Mapping[str, Any]) -> datetime | None:
-    """When an entry ends, aware UTC: the ``Expiration`` that STS gave, where
-    botocore's caches have it too.
-    """
-    credentials = value.get("Credentials")
-    text = (credentials if isinstance(credentials, dict) else value).get("Expiration")
-    if not isinstance(text, str):
-        return None
-    with contextlib.suppress(ValueError):
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return moment.astimezone(timezone.utc) if moment.tzinfo else None
-    return None
-
-
-def _expired(value: Mapping[str, Any]) -> bool:
-    end = expiry(value)
-    return end is not None and end.timestamp() <= time.time()
-
-
-def _name(key: object) -> str:
-    if not isinstance(key, str):
-        raise TypeError(f"a vault's keys are str, not {type(key).__name__}")
-    return key
-
-
-def _plain(value: Mapping[str, Any]) -> Value:
-    try:
-        plain = json.loads(json.dumps(dict(value), default=_iso))
-    except (TypeError, ValueError, RecursionError):
-        # The encoder's message can show what it failed on.
-        raise ValueError("a vault's values are dicts that JSON can hold") from None
-    return dict(plain)
-
-
-def _iso(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError
+        self._seen = (headers | {header.id}, contents.generation)

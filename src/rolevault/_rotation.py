@@ -1,0 +1,70 @@
+"""A new passphrase for the vault, without a moment at which none opens it."""
+
+import os
+from collections.abc import Callable
+
+from rolevault import _entries, _passphrase
+from rolevault._files import VaultFile
+from rolevault._passphrase import PassphraseSource
+from rolevault.errors import PassphraseRotatedError, VaultDamagedError
+
+
+def rotate_passphrase(
+    new: str | Callable[[], str] | None = None,
+    *,
+    old: str | Callable[[], str] | None = None,
+    vault_path: str | os.PathLike[str] | None = None,
+) -> int:
+    """Give the vault a new passphrase, salt and data key; return how many entries
+    it carried over.
+
+    The KDF always runs on ``old``: a process that has the vault open does not
+    spare the proof. Costs below today's default are raised. The new file is
+    read back and opened before it takes the old one's place; killed at any
+    moment, the file opens with one of the two. Copies made before still open
+    with the old passphrase.
+
+    :param new: without it a person is asked at the terminal, twice.
+    :param old: without it the configured source or the terminal is asked.
+    :raises WrongPassphraseError: ``old`` does not open the vault.
+    :raises PassphraseRotatedError: another rotation came first.
+    :raises FileNotFoundError: there is no vault to rotate.
+    """
+    from rolevault import _envelope
+
+    file = VaultFile(vault_path)
+    path = str(file)
+    # Everything that asks or derives stands before the lock.
+    header = _envelope.parse(_existing(file), path).header
+    data_key = _envelope.unlock(header, PassphraseSource(old).read(path), path)
+    # The configured source gives the old one: without an argument a person is asked.
+    asked = _passphrase.ask_new(path) if new is None else None
+    new_text = asked or PassphraseSource(new).read(path, new=True)
+    fresh, fresh_key = _envelope.new_header(new_text, costs=header.kdf.costs.raised())
+    opened_key = _envelope.unlock(fresh, new_text, path)
+
+    def check(written: bytes) -> None:
+        # The passphrase opened this header before; so it opens this file.
+        envelope = _envelope.parse(written, path)
+        if envelope.header != fresh:
+            raise VaultDamagedError(path=path, reason="it was not written as it was made")
+        _envelope.read(envelope, opened_key, path)
+
+    with file.write_lock():
+        envelope = _envelope.parse(_existing(file), path)
+        if envelope.header != header:
+            raise PassphraseRotatedError(path=path)
+        before = _envelope.read(envelope, data_key, path)
+        entries = _entries.alive(before.entries, before.entries)
+        after = _envelope.Contents(entries, before.generation + 1)
+        file.replace(_envelope.write(fresh, fresh_key, after), check)
+    return len(entries)
+
+
+def _existing(file: VaultFile) -> bytes:
+    from rolevault import _envelope
+
+    blob = file.read(_envelope.MAX_FILE)
+    if blob is None:
+        raise FileNotFoundError(2, "There is no vault to rotate", str(file))
+    return blob
