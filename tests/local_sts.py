@@ -60,12 +60,13 @@ from sts_limits import packed_percent, validate
 
 __all__ = ["AwsError", "Call", "Device", "Failure", "Key", "LocalSts", "Revocation", "Role", "User"]
 
-Failure = Literal["throttle", "error", "drop", "lose", "garbage", "slow"]
+Failure = Literal["throttle", "error", "drop", "lose", "cut", "garbage", "slow"]
 """
 What :meth:`LocalSts.fail_next` can do to a call: answer ``Throttling`` or a
 500, hang up before doing anything (``drop``), do everything and then hang up
-(``lose``: the answer is lost, a code in it is spent), answer with a network's
-sign-in page (``garbage``), or answer late (``slow``).
+(``lose``: the answer is lost, a code in it is spent) or leave out the answer's
+end (``cut``), answer with a network's sign-in page (``garbage``), or answer
+late (``slow``).
 """
 
 Revocation = Literal["denied", "invalid", "expired"]
@@ -388,7 +389,8 @@ class LocalSts:
         result = actions[action](key, params)
         inner = xml(f"{action}Result", result) + xml("ResponseMetadata", {"RequestId": request_id})
         body = f'<{action}Response xmlns="{NAMESPACE}">{inner}</{action}Response>'
-        return Answer(200, "text/xml", body.encode())
+        end = -30 if how == "cut" else None
+        return Answer(200, "text/xml", body.encode()[:end])
 
     def _get_caller_identity(self, key: Key, _: Mapping[str, str]) -> dict[str, Any]:
         """

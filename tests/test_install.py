@@ -5,6 +5,7 @@ changes in boto3's sessions, and that all of it comes back.
 
 import gc
 import weakref
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -380,13 +381,72 @@ def test_a_session_of_ours_takes_another_role_and_gives_it_back(
 
 
 def test_a_given_session_is_the_one_that_is_served(options: Options) -> None:
-    """``session=`` puts the role there, and the default session stays out of it."""
+    """
+    ``session=`` puts the role there, and the default session stays out of it,
+    whether it was there before or comes later.
+    """
     mine = boto3.Session(region_name="eu-west-1")
     assert rolevault.install(session=mine, **options) is mine
     assert boto3.DEFAULT_SESSION is None
     assert account_of(mine) == "111122223333"
+    assert account_of() == "999988887777"
     rolevault.uninstall()
     assert account_of(mine) == "999988887777"
+
+
+def test_another_install_serves_the_sessions_of_libraries_on(
+    options: Options, alice: Alice
+) -> None:
+    """A notebook cell that is run again takes the role from no session that had it."""
+    rolevault.install(all_sessions=True, **options)
+    library = boto3.Session(region_name="eu-west-1")
+    assert account_of(library) == "111122223333"
+    rolevault.install(
+        all_sessions=True, **{**options, "mfa_callback": lambda request: alice(request)}
+    )
+    assert account_of(library) == "111122223333"
+    rolevault.uninstall()
+    assert account_of(library) == "999988887777"
+    assert len(alice.requests) == 1
+
+
+def test_callables_are_compared_by_identity(options: Options) -> None:
+    """Two that are equal are two; one that cannot be hashed is one like any other."""
+
+    @dataclass
+    class Ask:
+        name: str
+
+        def __call__(self, request: object = None) -> str:
+            return "000000"
+
+    first, second = Ask("same"), Ask("same")
+    assert first == second
+    rolevault.install(**{**options, "mfa_callback": first})
+    installed = boto3.DEFAULT_SESSION
+    credentials = _private.botocore_session(installed).get_credentials()  # type: ignore[arg-type]
+    rolevault.install(**{**options, "mfa_callback": first})
+    assert _private.botocore_session(installed).get_credentials() is credentials  # type: ignore[arg-type]
+    rolevault.install(**{**options, "mfa_callback": second})
+    assert _private.botocore_session(installed).get_credentials() is not credentials  # type: ignore[arg-type]
+
+
+def test_a_default_session_with_keys_keeps_them(options: Options, alice: Alice) -> None:
+    """Its keys win, also where another region is asked for."""
+    boto3.setup_default_session(
+        aws_access_key_id=alice.user.access_key_id,
+        aws_secret_access_key=alice.user.secret_access_key,
+    )
+    before = boto3.DEFAULT_SESSION
+    assert rolevault.install(region_name="eu-north-1", **options) is before
+    assert account_of() == "999988887777"
+
+
+@pytest.mark.parametrize("session", ["x", 5, botocore.session.Session()])
+def test_ensure_wants_a_boto3_session(session: Any) -> None:
+    """Anything else is named."""
+    with pytest.raises(ConfigurationError, match=r"boto3\.Session"):
+        rolevault.ensure(session)
 
 
 def test_a_customised_chain_is_the_source(

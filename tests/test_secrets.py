@@ -98,6 +98,45 @@ def test_the_search_finds_what_leaks(searched: Searched, alice: Alice) -> None:
     assert searched.leaked() == sorted([PASSPHRASE, alice.user.secret_access_key])
 
 
+def test_an_answer_that_cannot_be_read_is_not_shown(
+    searched: Searched, sts: LocalSts, alice: Alice, role_a: Role, clock: time_machine.Traveller
+) -> None:
+    """
+    STS's answer arrives without its end while a session is renewed: what is in
+    hand serves on, and the keys in the answer are in no record.
+    """
+    enter = rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=alice)
+    account_of(enter)
+    clock.shift(50 * 60)
+    sts.fail_next("cut", 10, action="AssumeRole")
+    assert account_of(enter) == "111122223333"
+    assert sts.count("AssumeRole") == 2
+    assert searched.records
+    assert searched.leaked() == []
+
+
+def test_a_commands_arguments_are_not_shown(alice: Alice, role_a: Role) -> None:
+    """A device's seed can stand in them: in no message, and in no ``repr``."""
+    seed = "JBSWY3DPEHPK3PXP"
+    command = ["false", "--totp", seed]
+    Path("~/.aws").expanduser().mkdir()
+    Path("~/.aws/config").expanduser().write_text(
+        f"[profile p]\nrole_arn={role_a.arn}\ncredential_source=Environment\nregion=eu-west-1\n"
+        f"mfa_serial={alice.serial}\nmfa_process={' '.join(command)}\n"
+    )
+    by_command = rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=command)
+    for session in (by_command, rolevault.session(profile="p")):
+        credentials: Any = session._session.get_credentials()
+        assert seed not in repr(credentials.fetcher.role)
+        with pytest.raises(rolevault.MfaFailedError) as caught:
+            credentials.get_frozen_credentials()
+        assert seed not in "".join(traceback.format_exception(caught.value))
+    wrong: Any = [*command, 3]
+    with pytest.raises(rolevault.ConfigurationError) as refused:
+        rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=wrong)
+    assert seed not in "".join(traceback.format_exception(refused.value))
+
+
 def _failures(sts: LocalSts, alice: Alice, enter: Any, path: Path) -> Iterator[Any]:
     """Whatever can go wrong in a sign-in, one at a time."""
 
@@ -120,7 +159,7 @@ def _failures(sts: LocalSts, alice: Alice, enter: Any, path: Path) -> Iterator[A
     yield lambda: account_of(enter(mfa_callback=lambda request: None))
     yield lambda: account_of(enter(mfa_callback=[sys.executable, "-c", "raise SystemExit(3)"]))
     yield lambda: account_of(enter(mfa_callback=None))
-    for fault in ("throttle", "error", "lose", "garbage"):
+    for fault in ("throttle", "error", "lose", "cut", "garbage"):
 
         def faulty(fault: Any = fault) -> None:
             sts.fail_next(fault, 3)

@@ -1,5 +1,4 @@
-"""``install`` and its exact inverse: the only module with global state, and the
-only one that imports boto3.
+"""``install`` and its exact inverse: what is in force in this process.
 
 Scripts and applications install; libraries never do.
 """
@@ -7,6 +6,7 @@ Scripts and applications install; libraries never do.
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -14,11 +14,10 @@ import boto3
 import botocore
 import botocore.session
 from botocore.credentials import CredentialResolver
-from botocore.exceptions import ProfileNotFound
 
 from rolevault import _limits, _private, _profile
 from rolevault._flight import ForkLock
-from rolevault._role import ANY_ROLE, CHAINED_SECONDS, Options, Role
+from rolevault._role import Options, Role
 from rolevault._session import NEW, Before, is_async, put_back, take_over
 from rolevault.errors import ConfigurationError
 
@@ -75,8 +74,14 @@ def install(
     """
     global _installed
     with _lock:
-        asked = (role_arn, session, all_sessions, _check(role_arn, options))
         _check_session(session, options)
+        asked = (
+            role_arn,
+            session,
+            all_sessions,
+            _profile.checked(role_arn, options),
+            *_callables(options),
+        )
         if _installed is not None and _installed.asked == asked:
             current = session or _default_session()
             if _concerns(_installed, _private.botocore_session(current)):
@@ -85,7 +90,7 @@ def install(
         if _installed is not None and default_before is _installed.target:
             default_before = _installed.default_before
         target = session or _session_for(default_before, options)
-        role = _role(role_arn, options, _private.botocore_session(target))
+        role = _profile.role_for(role_arn, options, _private.botocore_session(target))
         # Nothing below fails: what was installed stays until all of it is known.
         uninstall()
         _installed = _Installation(asked, role, all_sessions, target, default_before)
@@ -108,7 +113,8 @@ def uninstall() -> None:
             return
         botocore.unregister_initializer(_initialize)
         for served, before in list(installation.before.items()):
-            put_back(served, before)
+            # A session that had nothing may be served by the next installation.
+            put_back(served, before, partial(_chain, served, NEW))
         if boto3.DEFAULT_SESSION is installation.target:
             boto3.DEFAULT_SESSION = installation.default_before
 
@@ -125,10 +131,10 @@ def session(role_arn: str | None = None, **options: "Unpack[Options]") -> boto3.
     :raises ConfigurationError: a bad value, naming option, value and rule.
     :raises BotoCoreError: as ``install``.
     """
-    _check(role_arn, options)
+    _profile.checked(role_arn, options)
     made = _session_for(None, options)
     inner = _private.botocore_session(made)
-    role = _role(role_arn, options, inner)
+    role = _profile.role_for(role_arn, options, inner)
     _own.add(inner)
     before = Before.of(inner)
     take_over(inner, lambda: _with_role(role, inner, before.build(inner)))
@@ -155,6 +161,7 @@ def ensure(
     from rolevault._credentials import RoleCredentials
 
     seconds = _limits.ttl(min_ttl)
+    _check_session(session, {})
     credentials = _private.botocore_session(session or _default_session()).get_credentials()
     if not isinstance(credentials, RoleCredentials):
         found = (
@@ -169,14 +176,6 @@ def ensure(
     return credentials.ensure(seconds, refresh=refresh)
 
 
-def _check(role_arn: str | None, options: "Options") -> Role:
-    """The options as they were given, with any role where a profile names it."""
-    unknown = options.keys() - Options.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
-    return Role.given(ANY_ROLE if role_arn is None else role_arn, options, {}, explicit=False)
-
-
 def _check_session(session: Any, options: "Options") -> None:
     if session is None:
         return
@@ -188,39 +187,10 @@ def _check_session(session: Any, options: "Options") -> None:
     raise ConfigurationError(option="session", value=repr(session), rule=rule)
 
 
-def _role(
-    role_arn: str | None, options: "Options", session: botocore.session.Session | None
-) -> Role:
-    """The role that the options name, with the values of a profile where one is
-    named, or where there is no ``role_arn``.
-
-    :param session: whose configuration to read.
-    """
-    _check(role_arn, options)
-    named, source = options.get("profile"), options.get("source_profile")
-    session = session or botocore.session.Session(profile=named)
-    values: dict[str, Any] = {}
-    if named is not None or role_arn is None:
-        profile = named or _profile.chosen(session)
-        if role_arn is None:
-            _profile.require_role(session, profile)
-        elif profile not in session.available_profiles:
-            raise ProfileNotFound(profile=profile)
-        values = _profile.role_values(session, profile)
-    role = Role.given(role_arn, options, values, explicit=named is not None)
-    if source is not None and source not in session.available_profiles:
-        rule = f"there is no such profile in {session.get_config_variable('config_file')}."
-        raise ConfigurationError(option="source_profile", value=repr(source), rule=rule)
-    if role_arn is None:
-        _profile.check_sources(session, vars(role))
-    if role.duration_is_wish and role.mfa_serial and (role.duration_seconds or 0) > CHAINED_SECONDS:
-        logger.info(
-            "duration_seconds=%d of profile %s is served an hour at a time, renewed through the "
-            "MFA session. Pass it to install() to have a session that long, for a code of its own.",
-            role.duration_seconds,
-            role.profile,
-        )
-    return role
+def _callables(options: "Options") -> list[object]:
+    """Callables are equal where they are the same object, everything else by value."""
+    given = (options.get("mfa_callback"), options.get("passphrase"))
+    return [id(value) if callable(value) else value for value in given]
 
 
 def _default_session() -> boto3.Session:
@@ -233,6 +203,8 @@ def _session_for(default: boto3.Session | None, options: "Options") -> boto3.Ses
     """``default``, or a new session where it has another profile or region."""
     profile, region = options.get("profile"), options.get("region_name")
     if default is not None:
+        if Before.of(_private.botocore_session(default)).has_own_keys:
+            return default  # they win, and a new session would not have them
         if profile in (None, default.profile_name) and region in (None, default.region_name):
             return default
         own = _private.botocore_session(default).instance_variables()
@@ -277,8 +249,9 @@ def _concerns(installation: _Installation, session: botocore.session.Session) ->
     if profile not in (None, installation.role.profile, target.instance_variables().get("profile")):
         return False
     default = boto3.DEFAULT_SESSION
+    given = installation.asked[1] is not None
     is_default = default is not None and _private.botocore_session(default) is session
-    return installation.all_sessions or is_default
+    return installation.all_sessions or (is_default and not given)
 
 
 def _serve(installation: _Installation, session: botocore.session.Session) -> None:

@@ -58,10 +58,15 @@ def bad(option: str, value: object, rule: str) -> ConfigurationError:
     return ConfigurationError(option=option, value=repr(value), rule=rule)
 
 
+def hidden(option: str, rule: str) -> ConfigurationError:
+    """For values that can hold a secret, as a device's seed among a command's arguments."""
+    return ConfigurationError(option=option, value="<not shown>", rule=rule)
+
+
 def text(option: str, value: object) -> None:
     form, rule = _TEXTS[option]
     if not isinstance(value, str) or re.fullmatch(form, value, re.ASCII) is None:
-        raise bad(option, value, rule)
+        raise hidden(option, rule) if option == "mfa_process" else bad(option, value, rule)
 
 
 def seconds(option: str, value: object, *, or_none: bool = False) -> None:
@@ -83,9 +88,12 @@ def strings(option: str, value: object, most: int, rule: str) -> tuple[str, ...]
 
 def command(option: str, value: object) -> tuple[str, ...]:
     rule = "must be a callable, or a command as a list of strings."
-    argv = strings(option, value, 1000, rule)
+    try:
+        argv = strings(option, value, 1000, rule)
+    except ConfigurationError:
+        argv = ()
     if not argv or not argv[0]:
-        raise bad(option, value, rule)
+        raise hidden(option, rule)
     return argv
 
 

@@ -153,16 +153,18 @@ def _ask(request: MfaRequest, callback: Callback) -> str:
                 option="mfa_callback", value=repr(type(code)), rule="it must return a string."
             )
     else:
+        # A text is a profile's mfa_process, which aws-vault gives to the shell.
+        text = isinstance(callback, str)
+        argv = [str(callback)] if text else callback
+        # The program alone: the seed of a device can stand among its arguments.
+        program = "mfa_process" if text else os.path.basename(argv[0])
         try:
-            # A text is a profile's mfa_process, which aws-vault gives to the shell.
-            text = isinstance(callback, str)
-            argv = [str(callback)] if text else callback
             code = _command.run(argv, shell=text).decode(errors="replace")
         except _command.CommandFailedError as error:
             raise MfaFailedError(
                 serial=request.serial,
                 attempts=request.attempt,
-                last_error=f"{os.path.basename(argv[0])}: {error}.",
+                last_error=f"{program}: {error}.",
             ) from None
     return "".join(code.split())
 

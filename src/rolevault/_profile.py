@@ -2,6 +2,7 @@
 judged by the rules of its ``AssumeRoleProvider``.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,10 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from rolevault._role import ANY_ROLE, Role
+from rolevault._role import ANY_ROLE, CHAINED_SECONDS, Options, Role
 from rolevault.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
 
 #: The values of ``credential_source``, and the METHOD of botocore's provider.
 CREDENTIAL_SOURCES = {
@@ -35,6 +38,50 @@ _TEXTS = (
     "external_id",
     "role_session_name",
 )
+
+
+def checked(role_arn: str | None, options: Options) -> Role:
+    """The options as they were given, with any role where a profile names it.
+
+    :raises ConfigurationError: a bad value.
+    :raises TypeError: an option that there is not.
+    """
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+    return Role.given(ANY_ROLE if role_arn is None else role_arn, options, {}, explicit=False)
+
+
+def role_for(role_arn: str | None, options: Options, session: botocore.session.Session) -> Role:
+    """The role that the options name, with the values of a profile where one is
+    named, or where there is no ``role_arn``.
+
+    :param session: whose configuration to read.
+    """
+    checked(role_arn, options)
+    named, source = options.get("profile"), options.get("source_profile")
+    values: dict[str, Any] = {}
+    if named is not None or role_arn is None:
+        profile = named or chosen(session)
+        if role_arn is None:
+            require_role(session, profile)
+        elif profile not in session.available_profiles:
+            raise ProfileNotFound(profile=profile)
+        values = role_values(session, profile)
+    role = Role.given(role_arn, options, values, explicit=named is not None)
+    if source is not None and source not in session.available_profiles:
+        rule = f"there is no such profile in {session.get_config_variable('config_file')}."
+        raise ConfigurationError(option="source_profile", value=repr(source), rule=rule)
+    if role_arn is None:
+        check_sources(session, vars(role))
+    if role.duration_is_wish and role.mfa_serial and (role.duration_seconds or 0) > CHAINED_SECONDS:
+        logger.info(
+            "duration_seconds=%d of profile %s is served an hour at a time, renewed through the "
+            "MFA session. Pass it to install() to have a session that long, for a code of its own.",
+            role.duration_seconds,
+            role.profile,
+        )
+    return role
 
 
 def chosen(session: botocore.session.Session) -> str:

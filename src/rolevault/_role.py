@@ -70,7 +70,11 @@ class Role:
     profile: str | None = None
     source_profile: str | None = None
     mfa_serial: str | None = None
-    mfa_callback: "Callable[[MfaRequest], str] | Sequence[str] | None" = None
+    # Not shown, since a device's seed can stand in a command; and callables are
+    # the same where they are the same object, which install() looks at.
+    mfa_callback: "Callable[[MfaRequest], str] | Sequence[str] | None" = field(
+        default=None, repr=False, compare=False
+    )
     mfa_session_seconds: int = 43200
     duration_seconds: int | None = None
     role_session_name: str | None = None
@@ -81,11 +85,11 @@ class Role:
     transitive_tag_keys: Sequence[str] = ()
     source_identity: str | None = None
     region_name: str | None = None
-    passphrase: str | Callable[[], str] | None = field(default=None, repr=False)
+    passphrase: str | Callable[[], str] | None = field(default=None, repr=False, compare=False)
     vault_path: str | os.PathLike[str] | None = None
     # What only a profile can say, and what is known of how the role was named.
     credential_source: str | None = None
-    mfa_process: str | None = None
+    mfa_process: str | None = field(default=None, repr=False)
     duration_is_wish: bool = False  # served shorter where STS allows only that
     is_profiles: bool = False  # the role_arn stands in the profile
     profile_is_explicit: bool = False

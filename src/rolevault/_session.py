@@ -62,9 +62,11 @@ def take_over(session: botocore.session.Session, make: MakeChain) -> None:
     session.lazy_register_component("credential_provider", once)
 
 
-def put_back(session: botocore.session.Session, before: Before) -> None:
+def put_back(session: botocore.session.Session, before: Before, make: MakeChain) -> None:
     """The exact inverse of ``take_over``, unless somebody gave the session keys of
     its own meanwhile: these stay.
+
+    :param make: builds the chain of a session that had nothing yet.
     """
     from rolevault._credentials import RoleCredentials
     from rolevault._healing import Healer
@@ -76,7 +78,7 @@ def put_back(session: botocore.session.Session, before: Before) -> None:
     elif before.make is not None:
         session.lazy_register_component("credential_provider", before.make)
     else:
-        take_over(session, lambda: standard_chain(session))
+        take_over(session, make)
     _private.set_resolved(session, own_keys or before.credentials)
     if isinstance(before.credentials, RoleCredentials):
         Healer(before.credentials).register(session)

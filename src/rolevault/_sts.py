@@ -11,6 +11,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.exceptions import HTTPClientError, NoRegionError
+from botocore.parsers import ResponseParserError
 
 from rolevault import _private
 
@@ -33,11 +34,16 @@ Keys = tuple[str, str, str | None]
 
 @contextlib.contextmanager
 def secretive() -> Iterator[None]:
-    """Around each call: botocore's errors about connections hold the request, and
-    with it a code or a session token, which would travel where they are pickled.
+    """Around each call: botocore's errors hold what must not travel where they are
+    logged or pickled. Those about connections hold the request, with a code or a
+    session token; those about an answer that cannot be read show it, with keys.
     """
     try:
         yield
+    except ResponseParserError as error:
+        # In place: another exception would carry this one as its context.
+        error.args = ("STS's answer could not be read, and is not shown. Try again.",)
+        raise
     except HTTPClientError as error:
         holder: Any = error  # botocore's stubs leave the two out
         holder.request = holder.response = None

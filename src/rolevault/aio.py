@@ -28,11 +28,10 @@ except ImportError as missing:
         "rolevault.aio needs aiobotocore: pip install 'rolevault[aio]'", name="aiobotocore"
     ) from missing
 
-from rolevault import _private
+from rolevault import _private, _profile
 from rolevault._credentials import METHOD, RoleCredentials
 from rolevault._flight import ForkLock
 from rolevault._healing import Healer
-from rolevault._install import _role
 from rolevault._provider import RoleVaultProvider, place, resolver_with
 from rolevault._role import Options, Role
 from rolevault._session import Before, standard_chain, take_over
@@ -72,7 +71,7 @@ def install(
             rule = ""
     if rule:
         raise ConfigurationError(option="session", value=repr(session), rule=rule)
-    role = _role(role_arn, options, session)
+    role = _profile.role_for(role_arn, options, session)
     before = Before.of(session)
     if before.has_own_keys:
         logger.warning("The session was given keys of its own, and they win over the role.")
