@@ -162,7 +162,7 @@ class MfaFailedError(RoleVaultError):
     """No code was accepted."""
 
     fmt = (
-        "No code of {serial} was accepted in {attempts} attempts. The last answer: "
+        "No code of {serial} was accepted (attempt {attempts} of 3). The last answer: "
         "{last_error} Check the device and its clock, and try again."
     )
     serial: str
