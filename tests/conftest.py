@@ -5,6 +5,7 @@ local STS that really checks.
 
 import datetime
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,13 @@ PASSPHRASE = "correct horse battery staple"
 CHEAP = _envelope.Costs(m=19456, t=1, p=1)
 
 TESTS = Path(__file__).parent
+
+# Whoever started us in the background has these ignored, and so would every
+# process that the tests start: a Ctrl-C would reach nobody.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        _default = signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL
+        signal.signal(_number, _default)
 
 
 @pytest.fixture(autouse=True)
