@@ -4,9 +4,11 @@ the request is sent once more with new ones.
 """
 
 import io
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -334,3 +336,68 @@ def test_resources_paginators_and_waiters(
             keys.add(key_of(session))
         assert len(keys) == 4
     assert len(alice.requests) == 1
+
+
+def test_a_sign_in_that_is_refused_meanwhile(
+    sts: LocalSts,
+    alice: Alice,
+    role_a: Role,
+    enter: Enter,
+    clock: time_machine.Traveller,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A service refuses one thread's request while STS refuses another's silent
+    renewal: neither waits for what the other holds.
+    """
+    monkeypatch.setattr("rolevault._flight.WAIT_SECONDS", 5.0)
+    caplog.set_level("INFO", "rolevault")
+    session = enter(role_a)
+    dynamodb: Any = session.client("dynamodb")
+    dynamodb.list_tables()
+    clock.shift(46 * 60)
+    sts.revoke("invalid")
+    renewing, waiting = threading.Event(), threading.Event()
+
+    class Heard(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "Waiting for" in record.getMessage():
+                waiting.set()
+
+    def hold(**_: Any) -> None:
+        if not renewing.is_set():
+            renewing.set()
+            waiting.wait(10)
+
+    session.events.register("before-send.sts.AssumeRole", hold)
+    heard = Heard()
+    logging.getLogger("rolevault").addHandler(heard)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(dynamodb.list_tables)
+            assert renewing.wait(10)
+            second = pool.submit(dynamodb.list_tables)
+            assert first.result()
+            assert second.result()
+    finally:
+        logging.getLogger("rolevault").removeHandler(heard)
+    assert waiting.is_set()
+    assert len(alice.requests) == 2
+
+
+def test_a_vault_that_cannot_be_read(
+    sts: LocalSts,
+    role_a: Role,
+    enter: Enter,
+    vault_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The caller meets the service's own answer; the log tells why it was not healed."""
+    session = enter(role_a)
+    dynamodb: Any = session.client("dynamodb")
+    sts.revoke("expired", key_of(session))
+    vault_path.write_bytes(b"garbage")
+    with pytest.raises(ClientError, match="ExpiredToken"):
+        dynamodb.list_tables()
+    assert "could not be dropped" in caplog.text

@@ -46,7 +46,8 @@ class RoleCredentials(RefreshableCredentials):
     def __init__(self, fetcher: Fetcher) -> None:
         super().__init__("", "", "", _PAST, self._metadata, METHOD)
         self.fetcher = fetcher
-        self._deciding = ForkLock()
+        self._deciding = ForkLock()  # never held while a file or the network is waited for
+        self._dropping = ForkLock()
         self._hand: _Hand | None = None
         self._dropped = 0.0
         self._issued: deque[str] = deque(maxlen=8)  # key ids, for late answers to old ones
@@ -57,7 +58,15 @@ class RoleCredentials(RefreshableCredentials):
         :raises RoleVaultError, BotoCoreError, ClientError: why the sign-in
             failed; the next call tries again.
         """
-        return self.in_hand() or self._renew()
+        return self.frozen(ask=True)
+
+    def frozen(self, *, ask: bool) -> ReadOnlyCredentials:
+        """The same, for who is entered through us.
+
+        :param ask: whether a person may be asked for a code.
+        :raises CodeNeededError: ``ask`` is false, and a code is needed.
+        """
+        return self.in_hand() or self._renew(ask)
 
     def in_hand(self) -> ReadOnlyCredentials | None:
         """What signs now without a question: no file is read, no lock is taken."""
@@ -100,24 +109,33 @@ class RoleCredentials(RefreshableCredentials):
         """A service refused a request that was signed with this key. Whether to
         send it again: the key was ours, and another one will sign.
         """
-        # Threads that meet expiry together drop one key, once.
+        # Before any wait: the STS clients of a sign-in ask here too, with keys that
+        # are not ours, and it may hold the lock that forget() waits for.
         with self._deciding:
             if access_key_id not in self._issued:
                 return False
-            if self._hand is None or self._hand.session.keys[0] != access_key_id:
-                # A late answer to an old key: what is in hand now is not in doubt.
-                return True
-            now = time.time()
-            if 0 <= now - self._dropped < _PAUSE_SECONDS:
-                # Renewed, and refused again: the fault is elsewhere.
-                return False
-            self._dropped = now
+        # Threads that meet expiry together drop one key, once.
+        with self._dropping:
+            with self._deciding:
+                if not self._signs_with(access_key_id):
+                    # A late answer to an old key: what is in hand now is not in doubt.
+                    return True
+                now = time.time()
+                if 0 <= now - self._dropped < _PAUSE_SECONDS:
+                    # Renewed, and refused again: the fault is elsewhere.
+                    return False
+                self._dropped = now
             # From the vault first: nobody may take it out of there again.
             self.fetcher.forget(access_key_id)
-            self._hand = None
+            with self._deciding:
+                if self._signs_with(access_key_id):
+                    self._hand = None
         return True
 
-    def _renew(self) -> ReadOnlyCredentials:
+    def _signs_with(self, access_key_id: str) -> bool:
+        return self._hand is not None and self._hand.session.keys[0] == access_key_id
+
+    def _renew(self, ask: bool) -> ReadOnlyCredentials:
         """Only the decision is locked: while one thread signs in, the others sign
         with what is in hand, or wait for its outcome where that has ended.
         """
@@ -126,7 +144,7 @@ class RoleCredentials(RefreshableCredentials):
             if hand is None or time.time() >= hand.session.end:
                 session = self.fetcher.stored()
                 if session is None:
-                    return self._take(self.fetcher.fetch(ask=True))
+                    return self._take(self.fetcher.fetch(ask=ask))
                 self._take(session)
             with self._deciding:
                 hand, now = self._hand, time.time()
@@ -139,7 +157,7 @@ class RoleCredentials(RefreshableCredentials):
             # A person is asked only where it must be.
             mandatory = now >= hand.session.mandatory
             try:
-                return self._take(self.fetcher.fetch(ask=mandatory))
+                return self._take(self.fetcher.fetch(ask=ask and mandatory))
             except CodeNeededError:
                 logger.debug("%r needs a code by %s.", self, hand.session.expires)
             except Exception as error:

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 #: (``aws:MultiFactorAuthAge``), and a fresh code would not help.
 _YOUNG_SECONDS = 300
 _DENIED_SECONDS = 3600
+#: What STS calls keys that were revoked or have ended.
+_REFUSALS = ("InvalidClientTokenId", "ExpiredToken")
 
 _flights: Flights[Session] = Flights()
 
@@ -81,6 +83,9 @@ class Fetcher:
         """
         self._store.settle()
         now = time.time()
+        hop = self._source.hop()
+        # Where a person is needed, it is for the hop.
+        renewable = hop.ensure(min_ttl, refresh=refresh) if hop is not None else None
         device = self.device()
         if refresh:
             self._store.write({self._denied_key: None})
@@ -95,6 +100,8 @@ class Fetcher:
             # The user may not, as it turned out: the role's own session has to last.
             least = self._attainable(min_ttl, device)
         session = self.fetch(ask=True)
+        if renewable is not None:
+            return session, max(session.expires, renewable)
         mfa = device.session() if device is not None and device.may_open_session() else None
         if device is not None and mfa is not None:
             return session, max(session.expires, device.end(mfa))
@@ -147,13 +154,17 @@ class Fetcher:
             self.role.mfa_serial,
             self.role.mfa_callback or self.role.mfa_process,
             0 if self.role.needs_code_itself else self.role.mfa_session_seconds,
-            self._source_keys(),
+            self._source_keys(ask=True),
             self._store,
             self._sts,
         )
 
-    def _source_keys(self) -> Keys:
-        frozen = self._source.resolve().get_frozen_credentials()
+    def _source_keys(self, *, ask: bool) -> Keys:
+        hop = self._source.hop()
+        if hop is not None:
+            frozen = hop.frozen(ask=ask)
+        else:
+            frozen = self._source.resolve().get_frozen_credentials()
         return frozen.access_key or "", frozen.secret_key or "", frozen.token
 
     def _stored(self, not_before: float) -> Session | None:
@@ -166,18 +177,23 @@ class Fetcher:
         device = self.device()
         # An MFA session issued before this does not serve.
         mfa_not_before = not_before if refresh else 0.0
-        asked = False
+        asked = healed = False
         while True:
             # Before the lock: a source that is itself a role takes its own.
-            keys = self._source_keys()
+            keys = self._source_keys(ask=ask)
             with self._store.turn("role", self.key, self._purpose):
                 stored = self._stored(not_before)
                 if stored is not None:
                     return stored
                 try:
                     return self._assume_silently(device, keys, mfa_not_before)
-                except CodeNeededError as error:
+                except (CodeNeededError, ClientError) as error:
                     need = error
+            if isinstance(need, ClientError):
+                if healed or not self._hop_renews(need, keys):
+                    raise need
+                healed = True
+                continue
             if device is None or not ask:
                 raise need
             if need.directly:
@@ -188,6 +204,12 @@ class Fetcher:
                     provider="rolevault", error_msg="a new MFA session did not serve; check clocks"
                 )
             asked = device.open_session(self._purpose, not_before=need.not_before) is not None
+
+    def _hop_renews(self, error: ClientError, keys: Keys) -> bool:
+        """Whether STS refused a hop's keys, and the hop will give others."""
+        hop = self._source.hop()
+        refused = error.response["Error"].get("Code") in _REFUSALS
+        return hop is not None and refused and hop.refused(keys[0])
 
     def _assume_silently(self, device: Device | None, keys: Keys, mfa_not_before: float) -> Session:
         """AssumeRole without a code: through the MFA session where there is one,
@@ -210,18 +232,18 @@ class Fetcher:
     def _without_code(self, error: ClientError, mfa: Session | None) -> Exception:
         """What STS's refusal of a call without a code leads to: a code, or itself."""
         code = error.response["Error"].get("Code")
-        if mfa is not None and code in ("InvalidClientTokenId", "ExpiredToken"):
-            # Revoked, or the keys that opened it are gone. Who renewed it meanwhile is spared.
-            newer = math.nextafter(mfa.issued, math.inf)
+        # Who renewed it meanwhile is spared, and who comes together shares one code.
+        newer = math.nextafter(mfa.issued, math.inf) if mfa is not None else 0.0
+        if mfa is not None and code in _REFUSALS:
+            # Revoked, or the keys that opened it are gone.
             return CodeNeededError(directly=False, not_before=newer)
         if code != "AccessDenied":
             return error
-        young = time.time() - _YOUNG_SECONDS
-        if mfa is not None and mfa.issued >= young:
+        if mfa is not None and mfa.issued >= time.time() - _YOUNG_SECONDS:
             self._remember_denial()
             return error
         if self._denied_key not in self._store.read():
-            return CodeNeededError(directly=mfa is None, not_before=young)
+            return CodeNeededError(directly=mfa is None, not_before=newer)
         logger.warning(
             "%s was denied with a fresh code within the last hour, so nobody is asked again. "
             "Once its trust policy lets you in: rolevault.ensure(refresh=True).",

@@ -71,7 +71,13 @@ class Healer:
         if credentials is None or response is None or key is None or context.get(_RESENT):
             return None
         http, parsed = response
-        if not _refused(http, parsed, operation) or not credentials.refused(key):
+        if not _refused(http, parsed, operation):
+            return None
+        try:
+            if not credentials.refused(key):
+                return None
+        except Exception as error:  # noqa: BLE001  the service's own answer is what counts
+            logger.warning("%r was refused and could not be dropped: %s", credentials, error)
             return None
         if not _rewindable(request.get("body")):
             return None  # the next request signs with fresh ones

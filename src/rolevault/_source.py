@@ -7,7 +7,8 @@ is started and no network asked while the vault serves.
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
 
 import botocore.credentials
 import botocore.session
@@ -16,6 +17,7 @@ from botocore.credentials import (
     CredentialResolver,
     Credentials,
     EnvProvider,
+    ReadOnlyCredentials,
 )
 from botocore.exceptions import CredentialRetrievalError, InvalidConfigError, NoCredentialsError
 
@@ -50,6 +52,17 @@ _WEB_IDENTITY = ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
 _CONTAINER = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 
 
+@runtime_checkable
+class Hop(Protocol):
+    """Source credentials that are a role's of our own, with a sign-in of their own."""
+
+    def frozen(self, *, ask: bool) -> ReadOnlyCredentials: ...
+
+    def ensure(self, min_ttl: float, *, refresh: bool) -> datetime: ...
+
+    def refused(self, access_key_id: str) -> bool: ...
+
+
 class Source:
     """Source credentials, resolved once, on the first miss."""
 
@@ -70,6 +83,11 @@ class Source:
             if self._credentials is None:
                 raise NoCredentialsError
             return self._credentials
+
+    def hop(self) -> Hop | None:
+        """The role that the credentials belong to, where we are the one to enter it."""
+        credentials: object = self.resolve()
+        return credentials if isinstance(credentials, Hop) else None
 
 
 def of_chain(session: botocore.session.Session, chain: CredentialResolver) -> Source:
