@@ -45,6 +45,8 @@ class Device:
         self._store = store
         self._sts = sts
         self.key = digest("mfa", keys[0], serial, sts.endpoint)
+        # By length: a script that wants a short one takes nobody's long one away.
+        self._session_key = digest(self.key, str(seconds))
         self._denied_key = digest("denied", self.key)
         self._codes_key = digest("codes", serial)
 
@@ -59,15 +61,19 @@ class Device:
     def session(
         self, *, not_before: float = 0.0, min_ttl: float = _MARGIN_SECONDS
     ) -> Session | None:
-        """The stored session, if it serves for another ``min_ttl`` seconds and was
-        not issued before ``not_before``.
+        """The stored session that serves longest, if that is another ``min_ttl``
+        seconds; none that was issued before ``not_before``. Its length does not
+        matter, only how long it serves here.
         """
-        entry = self._store.read().get(self.key)
-        if entry is None:
-            return None
-        session = Session(entry)
-        left = self.end(session).timestamp() - time.time()
-        return session if left > min_ttl and session.issued >= not_before else None
+        until = time.time() + min_ttl
+        sessions = [
+            session
+            for entry in self._store.read().values()
+            if entry.get("device") == self.key
+            and (session := Session(entry)).issued >= not_before
+            and self.end(session).timestamp() > until
+        ]
+        return max(sessions, key=self.end, default=None)
 
     def end(self, session: Session) -> datetime:
         """Until when a session serves here: whoever asks for shorter ones gets
@@ -144,7 +150,8 @@ class Device:
                 self._store.write({self._denied_key: denial(_DENIED_SECONDS)})
                 return None
             session = issued("mfa", {"mfa_serial": self.serial}, answer)
-            self._store.write({self.key: session.value})
+            session.value["device"] = self.key
+            self._store.write({self._session_key: session.value})
             return session
 
         return self.with_code(purpose, send)

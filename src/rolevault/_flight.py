@@ -117,7 +117,7 @@ _all_flights: "WeakSet[Flights[Any]]" = WeakSet()
 
 def waits_for_itself(purpose: str) -> SignInTimeoutError:
     """Instead of a deadlock."""
-    holder = "itself: the callback that gives the code needs these credentials"
+    holder = "itself (a callback needs what it helps to get)"
     return SignInTimeoutError(purpose=purpose, holder=holder, seconds=0)
 
 

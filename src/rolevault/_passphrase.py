@@ -10,11 +10,12 @@ import hmac
 import logging
 import os
 import secrets
-import threading
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING
+from types import MethodType
+from typing import TYPE_CHECKING, NoReturn
 
 from rolevault import _command, _terminal
+from rolevault._flight import Flights
 from rolevault.errors import (
     ConfigurationError,
     PassphraseRequiredError,
@@ -45,10 +46,13 @@ class PassphraseSource:
             raise _failed("passphrase", "it must be a string, or a callable that returns one.")
         self._given = given
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a PassphraseSource may hold a passphrase: it cannot be pickled or copied")
+
     @property
     def identity(self) -> Hashable:
         if callable(self._given):
-            return ("callable", self._given)
+            return _Itself(self._given)
         if self._given is not None:
             return ("text", _fingerprint(self._given))
         for name in ("ROLEVAULT_PASSPHRASE_FILE", "ROLEVAULT_PASSPHRASE_COMMAND"):
@@ -91,6 +95,24 @@ class PassphraseSource:
         return os.environ.get("ROLEVAULT_PASSPHRASE") or None
 
 
+class _Itself:
+    """A callable's identity, whatever it says of its equality and its hash. It
+    holds the callable: nothing else gets the same ``id()`` meanwhile.
+    """
+
+    def __init__(self, given: Callable[[], str]) -> None:
+        self._given = given
+        # A bound method is another object at each mention.
+        owner, function = getattr(given, "__self__", None), getattr(given, "__func__", given)
+        self._ids = (id(owner), id(function)) if isinstance(given, MethodType) else (id(given),)
+
+    def __hash__(self) -> int:
+        return hash(self._ids)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self._ids == other._ids
+
+
 class KeyHolder:
     """The data keys unlocked in this process, so that it pays the KDF once
     however often other processes rewrite the file.
@@ -103,13 +125,10 @@ class KeyHolder:
     def __init__(self) -> None:
         self._keys: dict[tuple[str, Hashable], bytes] = {}
         self._new: dict[tuple[str, Hashable], tuple[Header, bytes]] = {}
-        self._after_fork()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork)
-
-    def _after_fork(self) -> None:
-        # A thread that does not exist in the child may have held it.
-        self._asking = threading.RLock()
+        # One thread asks; those that wait for the same share what comes of it, and
+        # nobody waits for the person who is asked for another vault's passphrase.
+        self._unlocking: Flights[bytes] = Flights()
+        self._preparing: Flights[None] = Flights()
 
     def held(self, header: "Header", source: PassphraseSource) -> bytes | None:
         return self._keys.get((header.id, source.identity))
@@ -121,14 +140,19 @@ class KeyHolder:
         """The data key in ``header``, asking and running the KDF at most once.
 
         :raises WrongPassphraseError: the source gave another passphrase.
+        :raises SignInTimeoutError: another thread's source did not answer within two
+            minutes, or ours needs the vault that it shall open.
         """
-        # One thread asks; those that waited find its answer.
-        with self._asking:
+
+        def call() -> bytes:
             data_key = self.held(header, source)
             if data_key is None:
                 data_key = self._derive(header, source, path)
                 self.hold(header, source, data_key)
             return data_key
+
+        flight = (header.id, source.identity)
+        return self.held(header, source) or self._unlocking.share(flight, f"opening {path}", call)
 
     def _derive(self, header: "Header", source: PassphraseSource, path: str) -> bytes:
         from rolevault import _envelope
@@ -146,13 +170,20 @@ class KeyHolder:
                 again = True
 
     def prepare(self, source: PassphraseSource, path: str) -> None:
-        """Settle the header of a vault that does not exist yet, asking at most once."""
-        with self._asking:
-            if (path, source.identity) not in self._new:
+        """Settle the header of a vault that does not exist yet, asking at most once.
+
+        :raises SignInTimeoutError: as for ``unlock``.
+        """
+        flight = (path, source.identity)
+
+        def call() -> None:
+            if flight not in self._new:
                 from rolevault import _envelope
 
-                made = _envelope.new_header(source.read(path, new=True))
-                self._new[path, source.identity] = made
+                self._new[flight] = _envelope.new_header(source.read(path, new=True))
+
+        if flight not in self._new:
+            self._preparing.share(flight, f"making {path}", call)
 
     def prepared(self, source: PassphraseSource, path: str) -> "tuple[Header, bytes] | None":
         return self._new.get((path, source.identity))

@@ -7,10 +7,10 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from botocore.exceptions import CredentialRetrievalError
 
@@ -32,6 +32,9 @@ class Session:
     """
 
     value: dict[str, Any] = field(repr=False)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Session holds secrets: it cannot be pickled or copied")
 
     @property
     def expires(self) -> datetime:
@@ -97,8 +100,10 @@ class Store:
 
     def __init__(self, vault: Vault) -> None:
         self.vault = vault
-        #: What could not be written; None stands for what could not be taken out.
-        self._unsaved: dict[str, dict[str, Any] | None] = {}
+        #: What could not be written yet.
+        self._unsaved: dict[str, dict[str, Any]] = {}
+        #: What could not be taken out yet. What others put in its place is not meant.
+        self._undeleted: dict[str, dict[str, Any]] = {}
         self._warned = False
         self._turns = threading.local()
 
@@ -127,24 +132,36 @@ class Store:
             if not self._unsaved:
                 raise
             entries = {}
+        for key, value in self._overdue(entries).items():
+            if value is not None:
+                entries[key] = value
+            else:
+                del entries[key]
         now = time.time()
         return {
             key: value
-            for key, value in {**entries, **self._unsaved}.items()
-            if value is not None and ((end := expiry(value)) is None or end.timestamp() > now)
+            for key, value in entries.items()
+            if (end := expiry(value)) is None or end.timestamp() > now
         }
 
     def write(self, changes: Mapping[str, dict[str, Any] | None]) -> None:
         """Put entries in the vault; None takes one out. Where that fails, for
-        whatever reason, they serve this process from memory, and one warning
-        says so.
+        whatever reason, they serve this process from memory until a later write
+        succeeds, and one warning says so.
         """
-        self._unsaved.update(changes)
+        late = {**self._unsaved, **self._undeleted}.keys() - changes.keys()
+        for key, value in changes.items():
+            self._undeleted.pop(key, None)
+            self._unsaved.pop(key, None)
+            if value is not None:
+                self._unsaved[key] = value
         try:
             if not self.vault.file.usable():
                 raise PermissionError(errno.EACCES, "no file can be made there")
-            self.vault.change(changes)
+            overdue = self._overdue(self.vault.snapshot()) if late else {}
+            self.vault.change({**overdue, **changes})
         except Exception as error:  # noqa: BLE001  an answer of STS is never lost
+            self._hide(key for key, value in changes.items() if value is None)
             if not self._warned:
                 self._warned = True
                 logger.warning(
@@ -153,9 +170,33 @@ class Store:
                     error,
                 )
         else:
-            for key, value in changes.items():
-                if self._unsaved.get(key, {}) is value:
+            for key, value in {**overdue, **changes}.items():
+                if self._unsaved.get(key) is value:
                     self._unsaved.pop(key, None)
+            for key in late - overdue.keys():
+                # Another process has put something newer there.
+                self._unsaved.pop(key, None)
+            for key in late:
+                self._undeleted.pop(key, None)
+
+    def _overdue(self, entries: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
+        """The changes to the vault's ``entries`` that could not be written, without
+        those that another process's newer ones have overtaken.
+        """
+        overdue: dict[str, dict[str, Any] | None] = {
+            key: None
+            for key, value in list(self._undeleted.items())
+            if key in entries and entries[key] == value
+        }
+        for key, value in list(self._unsaved.items()):
+            if value.get("issued", 0) >= entries.get(key, {}).get("issued", 0):
+                overdue[key] = value
+        return overdue
+
+    def _hide(self, keys: Iterable[str]) -> None:
+        with contextlib.suppress(Exception):
+            entries = self.vault.snapshot()
+            self._undeleted.update({key: entries[key] for key in keys if key in entries})
 
     @contextlib.contextmanager
     def turn(self, kind: Literal["role", "device"], key: str, purpose: str) -> Iterator[None]:

@@ -15,20 +15,12 @@ from io import FileIO
 from pathlib import Path
 from types import FrameType
 
+from rolevault._flight import ForkLock
+
 #: How long a prompt waits for another one at the same terminal.
 PATIENCE_SECONDS = 120.0
 
-_one_prompt = threading.Lock()
-
-
-def _after_fork() -> None:
-    # A thread that does not exist in the child may have held it.
-    global _one_prompt
-    _one_prompt = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_one_prompt = ForkLock()
 
 
 class NobodyThereError(Exception):
@@ -47,7 +39,7 @@ def ask(prompt: str, *, hidden: bool) -> str:
         raise NobodyThereError("this process was started by rolevault itself")
     # What STS or a path says must not steer the terminal.
     prompt = "".join(c if c.isprintable() or c == "\n" else "?" for c in prompt)
-    if not _one_prompt.acquire(timeout=PATIENCE_SECONDS):
+    if not _one_prompt.lock.acquire(timeout=PATIENCE_SECONDS):
         raise NobodyThereError("another prompt of this process is not answered")
     try:
         if _in_notebook():
@@ -56,7 +48,7 @@ def ask(prompt: str, *, hidden: bool) -> str:
             return _ask_posix(prompt, hidden)
         return _ask_windows(prompt, hidden)
     finally:
-        _one_prompt.release()
+        _one_prompt.lock.release()
 
 
 def open_terminal() -> FileIO:
