@@ -823,3 +823,15 @@ def test_a_bind_mounted_file_is_read_and_not_replaced(vault: Vault, python: Pyth
     assert process.returncode == 0, errors
     assert path.read_bytes() == before
     assert list(path.parent.glob(".vault.*")) == []
+
+
+def test_a_directory_is_named_as_one(tmp_path: Path) -> None:
+    """
+    A directory in place of the file is said to be one, whatever stands above it:
+    nobody is told to close ``/`` because the path was ``/tmp``.
+    """
+    (tmp_path / "open").mkdir(mode=0o777)
+    tmp_path.chmod(0o755)
+    with pytest.raises(InsecureVaultError, match="it is a directory") as caught:
+        Vault(tmp_path / "open", PASSPHRASE).copy()
+    assert "chmod" not in str(caught.value)

@@ -71,6 +71,8 @@ class Place:
         :raises InsecureVaultError: another's, or others may enter it.
         """
         directory = self.path.parent
+        if os.path.isdir(self.path):
+            raise self._insecure("it is a directory", "Name a file in a directory of its own.")
         try:
             status = os.stat(directory)
         except (FileNotFoundError, NotADirectoryError):
@@ -143,7 +145,12 @@ class Place:
 
     def _close_directory(self, directory: Path, status: os.stat_result) -> None:
         reason = f"others may enter the directory (mode {status.st_mode & 0o777:04o})"
-        refusal = _insecure(directory, reason, f"Close it: chmod 700 '{directory}'")
+        # Nobody shall close / or /tmp because a path was written wrongly.
+        remedy = (
+            f"If it is the vault's alone, close it: chmod 700 '{directory}'. Else name a file in a "
+            "directory of its own with ROLEVAULT_FILE; it is made with mode 0700."
+        )
+        refusal = _insecure(directory, reason, remedy)
         if not self._may_close(status):
             raise refusal
         # Through a link it would be another directory that we close.
