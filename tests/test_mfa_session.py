@@ -377,3 +377,13 @@ def test_what_cannot_be_called_costs_no_code(alice: Alice, sts: LocalSts) -> Non
         with pytest.raises(NoRegionError):
             credentials.get_frozen_credentials()
     assert alice.requests == []
+
+
+def test_the_log_tells_why_a_code_is_asked_for(
+    alice: Alice, role_a: Role, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At INFO: what the code is needed for, which role was entered, and until when."""
+    caplog.set_level(logging.INFO, "rolevault")
+    account_of(rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=alice))
+    assert f"A code of {alice.serial} is needed to enter role Deploy" in caplog.text
+    assert f"Entered {role_a.arn} until " in caplog.text

@@ -48,6 +48,7 @@ BAD_ARNS: tuple[Any, ...] = (
 BAD: list[tuple[str, Any]] = [
     *(("role_arn", value) for value in BAD_ARNS),
     *(("mfa_serial", value) for value in ("", "GAHT1234", "x" * 257, 123456789, "arn:aws: mfa")),
+    ("mfa_serial", "arn:aws:iam::999988887777:user/alice"),
     *(
         (option, value)
         for option in ("role_session_name", "source_identity")
@@ -143,7 +144,7 @@ def test_no_message_shows_a_passphrase() -> None:
 @pytest.mark.parametrize("call", [rolevault.install, rolevault.session], ids=["install", "session"])
 def test_unknown_options_are_type_errors(call: Callable[..., Any]) -> None:
     """An option that does not exist is a ``TypeError``, as for any function."""
-    with pytest.raises(TypeError, match="profile_name"):
+    with pytest.raises(TypeError, match="profile_name; did you mean profile"):
         call(ARN, profile_name="prod")
     # What only a profile or the code itself says is no option either.
     with pytest.raises(TypeError, match="mfa_process"):

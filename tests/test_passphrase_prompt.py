@@ -109,7 +109,7 @@ def test_mistyped_passphrase_is_asked_for_again(vault_path: Path) -> None:
     with at_terminal("read") as person:
         prompted(person)
         person.type("not this one\r")
-        person.sees("Wrong.")
+        person.sees("does not open it")
         prompted(person)
         person.type(PASSPHRASE + "\r")
         person.sees("old")

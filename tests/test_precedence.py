@@ -233,3 +233,20 @@ def test_no_other_default_is_made(bob: User) -> None:
     """Row 3, seen from boto3: the session of a named profile has that profile."""
     made: Any = rolevault.install(profile="a")
     assert made.profile_name == "a"
+
+
+def test_keys_that_shadow_a_profile_are_told_of(
+    alice: Alice, role_a: Role, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The environment's keys win over AWS_PROFILE, as in boto3: whoever signs with
+    the wrong identity is told so at ``install()``, and nobody else.
+    """
+    config = Path("~/.aws/config").expanduser()
+    config.parent.mkdir()
+    config.write_text(f"[profile p]\nrole_arn={role_a.arn}\ncredential_source=Environment\n")
+    rolevault.session(profile="p")
+    assert "wins over" not in caplog.text
+    monkeypatch.setenv("AWS_PROFILE", "p")
+    rolevault.install()
+    assert "AWS_ACCESS_KEY_ID is set and wins over profile p" in caplog.text

@@ -91,7 +91,11 @@ class Device:
 
         def call() -> Session | None:
             with self._store.turn("device", self.key, purpose):
-                return self.session(not_before=not_before) or self._open_session(purpose)
+                session = self.session(not_before=not_before)
+                if session is None:
+                    logger.info("A code of %s is needed %s: no MFA session.", self.serial, purpose)
+                    session = self._open_session(purpose)
+                return session
 
         return _flights.share((self._store, self.key, not_before), purpose, call)
 

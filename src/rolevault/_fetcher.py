@@ -283,6 +283,7 @@ class Fetcher:
             "session_name": self.role.session_name,
         }
         session = issued("role", about, answer)
+        logger.info("Entered %s until %s.", self.role.role_arn, session.expires)
         self._store.write({self.key: session.value, self._denied_key: None})
         return session
 

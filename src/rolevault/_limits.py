@@ -27,7 +27,8 @@ _PROFILE = (r"(?s:.+)", "must be the name of a profile in ~/.aws/config.")
 _TEXTS = {
     "role_arn": (_ROLE_ARN, "must have the form arn:aws:iam::<12 digits>:role/<name>."),
     "mfa_serial": (
-        r"[\w+=/:,.@-]{9,256}",
+        # An ARN of anything else, the user's own above all, would cost a code.
+        r"(?=.{9,256}$)(?:(?!arn:)[\w+=/:,.@-]+|arn:[^:]+:iam::[^:]*:(?:sms-)?mfa/[\w+=/,.@-]+)",
         "must be the device's ARN, arn:aws:iam::<account>:mfa/<name>, or its number.",
     ),
     "role_session_name": _NAME,

@@ -73,9 +73,8 @@ class PassphraseSource:
         """
         passphrase = self._configured()
         if passphrase is None:
-            return (
-                ask_new(path) if new else ask(path, "Wrong.\nPassphrase" if again else "Passphrase")
-            )
+            why = "That passphrase does not open it.\n" if again else ""
+            return ask_new(path) if new else ask(path, f"{why}Passphrase")
         if new:
             _warn_if_short(path, passphrase)
         return passphrase
@@ -216,8 +215,8 @@ def ask_new(path: str) -> str:
     :raises PassphraseRequiredError: nobody is there.
     """
     notice = (
-        "rolevault keeps its sessions in a new encrypted file.\n"
-        "There is no way back to a lost passphrase.\n"
+        "rolevault keeps your AWS sessions in an encrypted file. Choose a passphrase for it.\n"
+        "If it is lost, delete the file. All that it costs is another MFA code.\n"
     )
     while True:
         passphrase = ask(path, f"{notice}New passphrase")

@@ -3,6 +3,7 @@ judged by the rules of its ``AssumeRoleProvider``.
 """
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,7 +49,11 @@ def checked(role_arn: str | None, options: Options) -> Role:
     """
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
-        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+        import difflib
+
+        name = min(unknown)
+        near = difflib.get_close_matches(name, Options.__annotations__, 1)
+        raise TypeError(f"no such option: {name}" + "".join(f"; did you mean {n}?" for n in near))
     return Role.given(ANY_ROLE if role_arn is None else role_arn, options, {}, explicit=False)
 
 
@@ -69,6 +74,13 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
             raise ProfileNotFound(profile=profile)
         values = role_values(session, profile)
     role = Role.given(role_arn, options, values, explicit=named is not None)
+    keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= os.environ.keys()
+    if role.is_profiles and keys and session.instance_variables().get("profile") is None:
+        logger.warning(
+            "AWS_ACCESS_KEY_ID is set and wins over profile %s, as in boto3: requests are signed "
+            "with that key and not with the role. Unset it, or name the profile with profile=.",
+            role.profile,
+        )
     if source is not None and source not in session.available_profiles:
         rule = f"there is no such profile in {session.get_config_variable('config_file')}."
         raise ConfigurationError(option="source_profile", value=repr(source), rule=rule)

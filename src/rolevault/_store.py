@@ -115,6 +115,8 @@ class Store:
         """
         if self.vault.file.usable():
             self.vault.open()
+        else:
+            self._warn("no file can be made there")
 
     def read(self) -> dict[str, Any]:
         """Every entry that has not expired.
@@ -162,13 +164,7 @@ class Store:
             self.vault.change({**overdue, **changes})
         except Exception as error:  # noqa: BLE001  an answer of STS is never lost
             self._hide(key for key, value in changes.items() if value is None)
-            if not self._warned:
-                self._warned = True
-                logger.warning(
-                    "%s could not be written, so what STS answered serves this process only: %s",
-                    self.vault.file,
-                    error,
-                )
+            self._warn(error)
         else:
             for key, value in {**overdue, **changes}.items():
                 if self._unsaved.get(key) is value:
@@ -178,6 +174,15 @@ class Store:
                 self._unsaved.pop(key, None)
             for key in late:
                 self._undeleted.pop(key, None)
+
+    def _warn(self, reason: object) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "%s could not be written, so what STS answers serves this process only: %s",
+                self.vault.file,
+                reason,
+            )
 
     def _overdue(self, entries: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
         """The changes to the vault's ``entries`` that could not be written, without

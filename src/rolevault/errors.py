@@ -48,7 +48,7 @@ class PassphraseRequiredError(RoleVaultError):
     fmt = (
         "The vault {path} needs its passphrase and there is nobody to ask: {reason}.\n"
         "Set ROLEVAULT_PASSPHRASE_FILE, ROLEVAULT_PASSPHRASE_COMMAND or ROLEVAULT_PASSPHRASE,\n"
-        "pass passphrase=, or run it once from a terminal."
+        "or pass passphrase=. Only a process in a terminal's foreground can be asked."
     )
     path: str
     reason: str
