@@ -313,6 +313,9 @@ EQUIVALENT = {
     " | os.O_NOFOLLOW": "a link is refused before; this is for a race with one who may rename",
     "    _judge(path, os.fstat(descriptor))\n    adopt": "as that: it judges again what was opened",
     "secrets.token_bytes(32)": "a constant would be as unique in one process",
+    "            if data_key is None:\n                data_key = self._d": "for a race: another "
+    "thread's answer arrived between the look and the turn to ask",
+    "            if flight not in self._new:": "as that",
 }
 
 
