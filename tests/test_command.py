@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import rolevault
-from conftest import Alice, account_of
+from conftest import Alice, Python, account_of
 from local_sts import LocalSts, Role
 from pty_user import CTRL_C, PtyUser
 from rolevault import MfaFailedError, _command
@@ -213,6 +213,32 @@ def test_ctrl_c_ends_the_command(tmp_path: Path) -> None:
         person.type(CTRL_C)
         assert "KeyboardInterrupt" in person.sees("over\n")
         assert comes_to_an_end(int(pid.read_text()))
+
+
+INTERRUPTED = """
+import os, signal, subprocess, sys
+from rolevault import _command
+class Popen(subprocess.Popen):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        with open(sys.argv[1], "w") as file:
+            file.write(str(self.pid))
+        os.kill(os.getpid(), signal.SIGINT)
+subprocess.Popen = Popen
+try:
+    _command.run(["sleep", "1000"])
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_while_the_command_starts_ends_it(tmp_path: Path, python: Python) -> None:
+    """
+    It runs already, and nobody knows its id yet.
+    """
+    pid = tmp_path / "pid"
+    assert python(INTERRUPTED, str(pid)).communicate()[0] == "interrupted\n"
+    assert comes_to_an_end(int(pid.read_text()))
 
 
 def test_command_line_is_split_as_a_shell_splits_it() -> None:

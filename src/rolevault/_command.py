@@ -11,7 +11,9 @@ import shlex
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from io import FileIO
 from pathlib import Path
 from typing import IO
@@ -55,37 +57,63 @@ def run(argv: Sequence[str], *, shell: bool = False) -> bytes:
     """
     if not argv:
         raise CommandFailedError("it is empty")
+    outcome: Future[bytes] = Future()
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            outcome.set_result(_output(argv, shell, terminal, stop))
+        except BaseException as error:  # noqa: BLE001  raised again by result()
+            outcome.set_exception(error)
+
     with contextlib.ExitStack() as stack:
         terminal = None
         with contextlib.suppress(_terminal.NobodyThereError):
             terminal = stack.enter_context(_terminal.open_terminal())
+        # Ctrl-C reaches the main thread alone. Inside Popen() it would lose the
+        # id of a command that runs already.
+        worker = threading.Thread(target=work)
         try:
-            process = subprocess.Popen(  # noqa: S603  the user's own, from their own settings
-                argv[0] if shell else list(argv),
-                shell=shell,  # only a profile's mfa_process, which aws-vault runs this way
-                stdin=terminal or subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                env=environment(),
-            )
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise CommandFailedError(f"it cannot be started: {reason}") from None
-        output = _Reader(process.stdout, limited=True)
-        errors = _Reader(process.stderr, shown_on=terminal)
-        try:
-            process.wait(TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            reason = f"it did not answer within {TIMEOUT_SECONDS:g} s"
-            raise CommandFailedError(reason + errors.said()) from None
+            worker.start()
+            while not outcome.done():
+                wait([outcome], 0.1)  # Windows notices Ctrl-C only between two waits
+            return outcome.result()
         finally:
-            if process.returncode is None:
-                _kill(process.pid)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(1)
-            output.finish()
-            errors.finish()
+            stop.set()
+            with contextlib.suppress(RuntimeError):  # it was not started
+                worker.join()
+
+
+def _output(
+    argv: Sequence[str], shell: bool, terminal: FileIO | None, stop: threading.Event
+) -> bytes:
+    try:
+        process = subprocess.Popen(  # noqa: S603  the user's own, from their own settings
+            argv[0] if shell else list(argv),
+            shell=shell,  # only a profile's mfa_process, which aws-vault runs this way
+            stdin=terminal or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=environment(),
+        )
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CommandFailedError(f"it cannot be started: {reason}") from None
+    output = _Reader(process.stdout, limited=True)
+    errors = _Reader(process.stderr, shown_on=terminal)
+    until = time.monotonic() + TIMEOUT_SECONDS
+    while process.poll() is None and time.monotonic() < until and not stop.wait(0.01):
+        pass
+    late = process.returncode is None
+    if late:
+        _kill(process.pid)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+    output.finish()
+    errors.finish()
+    if late:
+        raise CommandFailedError(f"it did not answer within {TIMEOUT_SECONDS:g} s" + errors.said())
     if output.overflowed:
         raise CommandFailedError("it printed too much")
     if process.returncode:
