@@ -60,13 +60,13 @@ from sts_limits import packed_percent, validate
 
 __all__ = ["AwsError", "Call", "Device", "Failure", "Key", "LocalSts", "Revocation", "Role", "User"]
 
-Failure = Literal["throttle", "error", "drop", "lose", "cut", "garbage", "slow"]
+Failure = Literal["throttle", "error", "drop", "lose", "cut", "garbage", "page", "slow"]
 """
 What :meth:`LocalSts.fail_next` can do to a call: answer ``Throttling`` or a
 500, hang up before doing anything (``drop``), do everything and then hang up
 (``lose``: the answer is lost, a code in it is spent) or leave out the answer's
-end (``cut``), answer with a network's sign-in page (``garbage``), or answer
-late (``slow``).
+end (``cut``), answer with a network's sign-in page (``garbage``; ``page``: one
+that is well-formed XML), or answer late (``slow``).
 """
 
 Revocation = Literal["denied", "invalid", "expired"]
@@ -303,7 +303,9 @@ class LocalSts:
         with self.lock:
             try:
                 answer = self._answer(how, request, scope, action, params, request_id)
-                outcome = {"drop": "dropped", "garbage": "garbage"}.get(how or "", "OK")
+                outcome = {"drop": "dropped", "garbage": "garbage", "page": "garbage"}.get(
+                    how or "", "OK"
+                )
             except AwsError as error:
                 outcome, answer = error.code, refusal(service, error, request, request_id)
             self.calls.append(
@@ -365,8 +367,9 @@ class LocalSts:
     ) -> Answer | None:
         if how == "drop":
             return None
-        if how == "garbage":
-            return Answer(200, "text/html", b"<html><body>Sign in to Free-WiFi<br>")
+        if how in ("garbage", "page"):
+            end = b"<br>" if how == "garbage" else b"</body></html>"
+            return Answer(200, "text/html", b"<html><body>Sign in to Free-WiFi" + end)
         if how == "throttle":
             raise AwsError(400, "Throttling", "Rate exceeded")
         if how == "error":

@@ -16,7 +16,6 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionClosedError,
-    CredentialRetrievalError,
     EndpointConnectionError,
 )
 from botocore.parsers import ResponseParserError
@@ -55,6 +54,7 @@ FAULTS: list[tuple[Failure, type[Exception], int]] = [
     ("drop", ConnectionClosedError, 2),
     ("lose", ConnectionClosedError, 2),
     ("garbage", ResponseParserError, 1),
+    ("page", ResponseParserError, 1),
 ]
 
 
@@ -113,7 +113,7 @@ def test_a_slow_answer_is_waited_for(
 
 
 @pytest.mark.parametrize("options", [{}, {"mfa_session_seconds": 0}])
-@pytest.mark.parametrize("fault", ["throttle", "error", "drop", "lose", "garbage"])
+@pytest.mark.parametrize("fault", ["throttle", "error", "drop", "lose", "garbage", "page"])
 def test_a_code_is_sent_once(
     sts: LocalSts,
     alice: Alice,
@@ -158,10 +158,11 @@ def test_nobody_listens(
     assert account_of(enter(role_a)) == role_a.account
 
 
-def test_an_answer_without_credentials() -> None:
-    """Well-formed and no answer, as a proxy may give: an error that says so."""
-    with pytest.raises(CredentialRetrievalError, match="holds no credentials"):
-        issued("role", {}, {"ResponseMetadata": {}})
+@pytest.mark.parametrize("answer", [{}, {"Credentials": {"AccessKeyId": "ASIAEXAMPLE"}}])
+def test_an_answer_without_credentials(answer: dict[str, Any]) -> None:
+    """STS's own form, and empty: an error that says so."""
+    with pytest.raises(ResponseParserError, match="holds no credentials"):
+        issued("role", {}, answer)
 
 
 # The vault fails after STS has answered.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal, NoReturn
 
-from botocore.exceptions import CredentialRetrievalError
+from botocore.parsers import ResponseParserError
 
 from rolevault import _flight
 from rolevault._entries import expiry
@@ -76,14 +76,11 @@ class Session:
 def issued(kind: str, about: Mapping[str, Any], answer: Mapping[str, Any]) -> Session:
     """The session in STS's answer, shaped as it stands in the vault.
 
-    :raises CredentialRetrievalError: it holds none, as a proxy's own page may
-        be well-formed and still no answer.
+    :raises ResponseParserError: it holds none, or not all of them.
     """
-    if "Credentials" not in answer:
-        raise CredentialRetrievalError(
-            provider="rolevault", error_msg="STS's answer holds no credentials"
-        )
-    credentials = dict(answer["Credentials"])
+    credentials = dict(answer.get("Credentials", {}))
+    if not credentials.keys() >= {"AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"}:
+        raise ResponseParserError("STS's answer holds no credentials. Try again.")
     end = credentials["Expiration"]
     credentials["Expiration"] = end.astimezone(timezone.utc).isoformat()
     value = {

@@ -38,12 +38,16 @@ def secretive() -> Iterator[None]:
     logged or pickled. Those about connections hold the request, with a code or a
     session token; those about an answer that cannot be read show it, with keys.
     """
+    unreadable = "STS's answer could not be read, and is not shown. Try again."
     try:
         yield
     except ResponseParserError as error:
         # In place: another exception would carry this one as its context.
-        error.args = ("STS's answer could not be read, and is not shown. Try again.",)
+        error.args = (unreadable,)
         raise
+    except KeyError:
+        # botocore's parser, of what is well-formed and no answer: a proxy's own page.
+        raise ResponseParserError(unreadable) from None
     except HTTPClientError as error:
         holder: Any = error  # botocore's stubs leave the two out
         holder.request = holder.response = None
