@@ -368,8 +368,8 @@ class LocalSts:
         if how == "drop":
             return None
         if how in ("garbage", "page"):
-            end = b"<br>" if how == "garbage" else b"</body></html>"
-            return Answer(200, "text/html", b"<html><body>Sign in to Free-WiFi" + end)
+            rest = b"<br>" if how == "garbage" else b"</body></html>"
+            return Answer(200, "text/html", b"<html><body>Sign in to Free-WiFi" + rest)
         if how == "throttle":
             raise AwsError(400, "Throttling", "Rate exceeded")
         if how == "error":
