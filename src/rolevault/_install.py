@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Installation:
     """What ``install`` was called with and what ``uninstall`` puts back."""
 

@@ -8,7 +8,6 @@ Each check returns what it was given, in a form that nobody changes later.
 import json
 import os
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -177,6 +176,8 @@ def ttl(value: object) -> float:
 
 
 def _is_tag(value: object, least: int, most: int) -> bool:
+    import unicodedata
+
     return (
         isinstance(value, str)
         and least <= len(value) <= most

@@ -26,7 +26,6 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from rolevault import _command, _terminal
 from rolevault.errors import ConfigurationError, MfaFailedError, MfaRequiredError
 
 logger = logging.getLogger(__name__)
@@ -153,6 +152,8 @@ def _ask(request: MfaRequest, callback: Callback) -> str:
                 option="mfa_callback", value=repr(type(code)), rule="it must return a string."
             )
     else:
+        from rolevault import _command
+
         # A text is a profile's mfa_process, which aws-vault gives to the shell.
         text = isinstance(callback, str)
         argv = [str(callback)] if text else callback
@@ -170,6 +171,8 @@ def _ask(request: MfaRequest, callback: Callback) -> str:
 
 
 def _ask_person(request: MfaRequest) -> str:
+    from rolevault import _terminal
+
     if request.attempt == 1:
         why = f"rolevault needs an MFA code {request.reason}."
     else:

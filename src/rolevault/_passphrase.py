@@ -14,7 +14,6 @@ from collections.abc import Callable, Hashable
 from types import MethodType
 from typing import TYPE_CHECKING, NoReturn
 
-from rolevault import _command, _terminal
 from rolevault._flight import Flights
 from rolevault.errors import (
     ConfigurationError,
@@ -203,6 +202,8 @@ def ask(path: str, what: str = "Passphrase") -> str:
     :param what: what to ask for, below a line that says why it is asked again.
     :raises PassphraseRequiredError: nobody is there.
     """
+    from rolevault import _terminal
+
     try:
         return _terminal.ask(f"{what} for {path}: ", hidden=True)
     except _terminal.NobodyThereError as error:
@@ -276,6 +277,8 @@ def _read_file(file: str) -> str:
 
 
 def _run_command(command: str) -> str:
+    from rolevault import _command
+
     option = "ROLEVAULT_PASSPHRASE_COMMAND"
     try:
         output = _command.run(_command.split(command))

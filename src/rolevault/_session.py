@@ -4,7 +4,7 @@ putting it back. Several threads may resolve at once; botocore has no lock there
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import botocore.credentials
 import botocore.session
@@ -16,8 +16,7 @@ from rolevault._flight import ForkLock
 MakeChain = Callable[[], CredentialResolver]
 
 
-@dataclass(frozen=True)
-class Before:
+class Before(NamedTuple):
     """What stood in a session: its credentials and their chain, as far as they
     were resolved and built, and what builds the chain.
     """
