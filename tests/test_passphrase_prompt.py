@@ -24,6 +24,8 @@ vault = rolevault.Vault()
 try:
     if sys.argv[1] == "write":
         vault["key"] = {"value": 1}
+    if sys.argv[1] == "rotate":
+        print("carried", rolevault.rotate_passphrase())
     print("entries", dict(sorted(vault.items())))
 except rolevault.RoleVaultError as error:
     print(type(error).__name__, error)
@@ -114,6 +116,26 @@ def test_mistyped_passphrase_is_asked_for_again(vault_path: Path) -> None:
         person.type(PASSPHRASE + "\r")
         person.sees("old")
         assert person.leaves() == 0
+
+
+def test_rotation_asks_for_the_old_one_then_for_the_new(vault_path: Path) -> None:
+    """
+    The old one once, or again when it was mistyped; the new one twice. The
+    process goes on with the new one.
+    """
+    Vault(vault_path, PASSPHRASE)["old"] = {}
+    with at_terminal("rotate") as person:
+        assert "Current passphrase for" in prompted(person)
+        person.type("not this one\r")
+        assert "does not open it.\nCurrent passphrase for" in prompted(person)
+        person.type(f"{PASSPHRASE}\r")
+        assert "New passphrase for" in prompted(person)
+        person.type("twelve drummers drumming\r")
+        assert "The same again for" in prompted(person)
+        person.type("twelve drummers drumming\r")
+        person.sees("carried 1\nentries {'old': {}}\n")
+        assert person.leaves() == 0
+    assert Vault(vault_path, "twelve drummers drumming")["old"] == {}
 
 
 def test_wrong_passphrase_is_its_own_error(vault_path: Path) -> None:

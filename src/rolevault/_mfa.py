@@ -116,7 +116,12 @@ def with_code(serial: str, reason: str, callback: Callback, send: Callable[[str]
             time.sleep(wait)
     if lost is not None:
         raise lost
-    raise MfaFailedError(serial=serial, attempts=ATTEMPTS, last_error=last_error or "none.")
+    raise MfaFailedError(
+        serial=serial,
+        attempts=ATTEMPTS,
+        last_error=last_error or "none.",
+        remedy="Check the device and its clock, and try again.",
+    )
 
 
 #: No connection was made.
@@ -166,6 +171,7 @@ def _ask(request: MfaRequest, callback: Callback) -> str:
                 serial=request.serial,
                 attempts=request.attempt,
                 last_error=f"{program}: {error}.",
+                remedy="Run that command by hand to see what it needs.",
             ) from None
     return "".join(code.split())
 

@@ -61,19 +61,18 @@ class PassphraseSource:
             return ("text", _fingerprint(text))
         return TERMINAL
 
-    def read(self, path: str, *, new: bool = False, again: bool = False) -> str:
+    def read(self, path: str, *, new: bool = False, prompt: str = "Passphrase") -> str:
         """The passphrase of the vault at ``path``.
 
         :param new: it will seal something new: a person types it twice, and a
             short one is warned about.
-        :param again: the last answer was wrong.
+        :param prompt: what a person is asked for otherwise.
         :raises PassphraseRequiredError: nothing is configured, nobody is there.
         :raises ConfigurationError: a configured source failed.
         """
         passphrase = self._configured()
         if passphrase is None:
-            why = "That passphrase does not open it.\n" if again else ""
-            return ask_new(path) if new else ask(path, f"{why}Passphrase")
+            return ask_new(path) if new else ask(path, prompt)
         if new:
             _warn_if_short(path, passphrase)
         return passphrase
@@ -145,27 +144,12 @@ class KeyHolder:
         def call() -> bytes:
             data_key = self.held(header, source)
             if data_key is None:
-                data_key = self._derive(header, source, path)
+                data_key = derive(header, source, path)
                 self.hold(header, source, data_key)
             return data_key
 
         flight = (header.id, source.identity)
         return self.held(header, source) or self._unlocking.share(flight, f"opening {path}", call)
-
-    def _derive(self, header: "Header", source: PassphraseSource, path: str) -> bytes:
-        from rolevault import _envelope
-
-        # A person mistypes; every other source would give the same again.
-        left = _ATTEMPTS if source.identity == TERMINAL else 1
-        again = False
-        while True:
-            left -= 1
-            try:
-                return _envelope.unlock(header, source.read(path, again=again), path)
-            except WrongPassphraseError:
-                if not left:
-                    raise
-                again = True
 
     def prepare(self, source: PassphraseSource, path: str) -> None:
         """Settle the header of a vault that does not exist yet, asking at most once.
@@ -194,6 +178,29 @@ class KeyHolder:
 
 #: One for the process: vault objects on the same file share what they unlocked.
 keys = KeyHolder()
+
+
+def derive(
+    header: "Header", source: PassphraseSource, path: str, prompt: str = "Passphrase"
+) -> bytes:
+    """The data key in ``header``, through the KDF whatever is held already.
+
+    :raises WrongPassphraseError: the source gave another passphrase; at the
+        terminal, three times.
+    """
+    from rolevault import _envelope
+
+    # A person mistypes; every other source would give the same again.
+    left = _ATTEMPTS if source.identity == TERMINAL else 1
+    why = ""
+    while True:
+        left -= 1
+        try:
+            return _envelope.unlock(header, source.read(path, prompt=why + prompt), path)
+        except WrongPassphraseError:
+            if not left:
+                raise
+            why = "That passphrase does not open it.\n"
 
 
 def ask(path: str, what: str = "Passphrase") -> str:

@@ -36,10 +36,10 @@ def rotate_passphrase(
     path = str(file)
     # Everything that asks or derives stands before the lock.
     header = _envelope.parse(_existing(file), path).header
-    data_key = _envelope.unlock(header, PassphraseSource(old).read(path), path)
+    data_key = _passphrase.derive(header, PassphraseSource(old), path, "Current passphrase")
     # The configured source gives the old one: without an argument a person is asked.
-    asked = _passphrase.ask_new(path) if new is None else None
-    new_text = asked or PassphraseSource(new).read(path, new=True)
+    source = PassphraseSource(new)
+    new_text = _passphrase.ask_new(path) if new is None else source.read(path, new=True)
     fresh, fresh_key = _envelope.new_header(new_text, costs=header.kdf.costs.raised())
     opened_key = _envelope.unlock(fresh, new_text, path)
 
@@ -58,6 +58,9 @@ def rotate_passphrase(
         entries = _entries.alive(before.entries, before.entries)
         after = _envelope.Contents(entries, before.generation + 1)
         file.replace(_envelope.write(fresh, fresh_key, after), check)
+    if new is not None or source.identity == _passphrase.TERMINAL:
+        # Who just gave it is not asked again.
+        _passphrase.keys.hold(fresh, source, fresh_key)
     return len(entries)
 
 

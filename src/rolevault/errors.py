@@ -163,11 +163,12 @@ class MfaFailedError(RoleVaultError):
 
     fmt = (
         "No code of {serial} was accepted (attempt {attempts} of 3). The last answer: "
-        "{last_error} Check the device and its clock, and try again."
+        "{last_error} {remedy}"
     )
     serial: str
     attempts: int
     last_error: str
+    remedy: str
 
 
 class SignInTimeoutError(RoleVaultError):
