@@ -19,12 +19,12 @@ import time_machine
 import rolevault
 from local_iam import Device, Role, User
 from local_sts import LocalSts
-from rolevault import MfaRequest, _envelope
+from rolevault import MfaRequest, _kdf
 
 PASSPHRASE = "correct horse battery staple"
 #: The cheapest that the format allows. Processes that tests start meet it too,
 #: since they open vaults that tests have made.
-CHEAP = _envelope.Costs(m=19456, t=1, p=1)
+CHEAP = _kdf.Costs(m=19456, t=1, p=1)
 
 TESTS = Path(__file__).parent
 
@@ -46,7 +46,7 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(_envelope, "DEFAULT_COSTS", CHEAP)
+    monkeypatch.setattr(_kdf, "DEFAULT_COSTS", CHEAP)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     yield home
     rolevault.uninstall()

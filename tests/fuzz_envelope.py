@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rolevault import _envelope, _sealing
-from rolevault._envelope import Contents, Costs, Header
+from rolevault._envelope import Contents, Header
+from rolevault._kdf import Costs
 from rolevault.errors import (
     UnsupportedPlatformError,
     VaultDamagedError,

@@ -28,12 +28,13 @@ from rolevault import (
     WrongPassphraseError,
     _envelope,
     _files,
+    _kdf,
     rotate_passphrase,
 )
 from rolevault._files import VaultFile
 
-CHEAP = _envelope.Costs(m=19456, t=1, p=1)
-_envelope.DEFAULT_COSTS = CHEAP
+CHEAP = _kdf.Costs(m=19456, t=1, p=1)
+_kdf.DEFAULT_COSTS = CHEAP
 _files.LOCK_SECONDS = 60.0
 
 FIRST = "correct horse battery staple"

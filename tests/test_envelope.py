@@ -30,17 +30,19 @@ from fuzz_envelope import (
     seal_plaintext,
     storable_contents,
 )
-from rolevault import _envelope, _sealing
+from rolevault import _envelope, _kdf, _sealing
 from rolevault._envelope import (
-    DEFAULT_COSTS,  # the format's own, whatever is cheaper in other tests
     Contents,
-    Costs,
     Header,
     new_header,
     parse,
     read,
     unlock,
     write,
+)
+from rolevault._kdf import (
+    DEFAULT_COSTS,  # the format's own, whatever is cheaper in other tests
+    Costs,
 )
 from rolevault.errors import (
     ConfigurationError,
@@ -71,7 +73,7 @@ class CountedArgon2id:
 
 @pytest.fixture
 def kdf_runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    monkeypatch.setattr(_envelope, "Argon2id", CountedArgon2id)
+    monkeypatch.setattr(_kdf, "Argon2id", CountedArgon2id)
     before = CountedArgon2id.runs
     return lambda: CountedArgon2id.runs - before
 
@@ -135,7 +137,7 @@ def test_equal_text_is_one_passphrase() -> None:
 
 @pytest.fixture
 def default_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_envelope, "DEFAULT_COSTS", DEFAULT_COSTS)
+    monkeypatch.setattr(_kdf, "DEFAULT_COSTS", DEFAULT_COSTS)
 
 
 @pytest.mark.usefixtures("default_costs")
@@ -203,8 +205,8 @@ def test_altered_parameters_look_like_a_wrong_passphrase(member: str, value: obj
 
 def test_a_slot_is_bound_to_its_parameters() -> None:
     """A slot sealed beside other parameters does not open, even under the same key."""
-    key = _envelope._derive(HEADER.kdf, PASSPHRASE)
-    other = _envelope.Kdf(CHEAP, bytes(16))
+    key = HEADER.kdf.key(PASSPHRASE)
+    other = _kdf.Kdf(CHEAP, bytes(16))
     slot = _sealing.seal(key, DATA_KEY, b"rolevault/1 slot" + bytes(other))
     with pytest.raises(WrongPassphraseError):
         unlock(Header(HEADER.kdf, slot), PASSPHRASE, PATH)
@@ -398,7 +400,7 @@ def test_hostile_costs_are_refused_unused(member: str, literal: str, kdf_runs: A
 )
 def test_costs_have_a_floor_and_a_ceiling(costs: Costs, allowed: bool, kdf_runs: Any) -> None:
     """Costs out of bounds are neither read nor written; those at the bounds are read."""
-    blob = assemble(bytes(Header(_envelope.Kdf(costs, bytes(16)), HEADER.slot)), BODY)
+    blob = assemble(bytes(Header(_kdf.Kdf(costs, bytes(16)), HEADER.slot)), BODY)
     if allowed:
         assert parse(blob, PATH).header.kdf.costs == costs
     else:
@@ -559,7 +561,7 @@ def test_a_platform_without_argon2id_says_so(
     def unavailable(**_: object) -> object:
         raise error
 
-    monkeypatch.setattr(_envelope, "Argon2id", unavailable)
+    monkeypatch.setattr(_kdf, "Argon2id", unavailable)
     with pytest.raises(UnsupportedPlatformError, match="Argon2id"):
         make(PASSPHRASE)
 

@@ -30,6 +30,7 @@ from rolevault import (
     VaultLockedError,
     _envelope,
     _files,
+    _kdf,
     rotate_passphrase,
     session,
 )
@@ -541,13 +542,13 @@ def test_nothing_is_asked_under_the_write_lock(
     def passphrase(text: str = PASSPHRASE) -> Callable[[], str]:
         return lambda: free("source") or text  # type: ignore[func-returns-value]
 
-    derive = _envelope._derive
+    derive = _kdf.Kdf.key
 
     def derived(*arguments: Any) -> bytes:
         free("KDF")
         return derive(*arguments)
 
-    monkeypatch.setattr(_envelope, "_derive", derived)
+    monkeypatch.setattr(_kdf.Kdf, "key", derived)
     Vault(path, passphrase())["b"] = {"n": 2}
     assert asked == ["source", "KDF"]
     other = Vault(path, passphrase())

@@ -23,6 +23,7 @@ from rolevault import (
     VaultTamperedError,
     WrongPassphraseError,
     _envelope,
+    _kdf,
     rotate_passphrase,
     session,
 )
@@ -89,9 +90,9 @@ def test_weak_parameters_are_raised_and_strong_ones_kept(
     after: tuple[int, int, int],
 ) -> None:
     """Each cost at least today's default, and never lower than it was (check 25)."""
-    monkeypatch.setattr(_envelope, "DEFAULT_COSTS", _envelope.Costs(*before))
+    monkeypatch.setattr(_kdf, "DEFAULT_COSTS", _kdf.Costs(*before))
     Vault(path, PASSPHRASE)["a"] = {}
-    monkeypatch.setattr(_envelope, "DEFAULT_COSTS", _envelope.Costs(*default))
+    monkeypatch.setattr(_kdf, "DEFAULT_COSTS", _kdf.Costs(*default))
     rotate_passphrase(OTHER, old=PASSPHRASE, vault_path=path)
     assert tuple(parse(path).header.kdf.costs) == after
 
@@ -241,13 +242,13 @@ def test_what_was_written_is_opened_before_it_takes_the_place(
 def test_the_old_passphrase_is_always_proved(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """The KDF runs on it, though this process holds the key."""
     derived: list[str] = []
-    real = _envelope._derive
+    real = _kdf.Kdf.key
 
-    def derive(kdf: _envelope.Kdf, passphrase: str) -> bytes:
+    def key(kdf: _kdf.Kdf, passphrase: str) -> bytes:
         derived.append(passphrase)
         return real(kdf, passphrase)
 
-    monkeypatch.setattr(_envelope, "_derive", derive)
+    monkeypatch.setattr(_kdf.Kdf, "key", key)
     assert len(vault) == 2
     assert derived == []
     rotate_passphrase(OTHER, old=PASSPHRASE, vault_path=vault.file.path)

@@ -30,9 +30,9 @@ HERD = """
 import os, sys, threading, time, traceback
 import boto3, rolevault
 from local_iam import totp
-from rolevault import _envelope
+from rolevault import _kdf
 serial, secret, asked, processes, threads, *roles = sys.argv[1:]
-_envelope.DEFAULT_COSTS = _envelope.Costs(m=19456, t=1, p=1)
+_kdf.DEFAULT_COSTS = _kdf.Costs(m=19456, t=1, p=1)
 
 def code(request):
     with open(asked, "a") as file:

@@ -29,6 +29,7 @@ from rolevault import (
     VaultVersionError,
     WrongPassphraseError,
     _envelope,
+    _kdf,
     rotate_passphrase,
 )
 from rolevault.errors import RoleVaultError
@@ -62,8 +63,8 @@ def derivations(monkeypatch: pytest.MonkeyPatch) -> Derivations:
             runs.append(threading.current_thread().name)
             return bytes(self._real.derive(text))
 
-    real = cast(Any, _envelope).Argon2id
-    monkeypatch.setattr(_envelope, "Argon2id", Counted)
+    real = cast(Any, _kdf).Argon2id
+    monkeypatch.setattr(_kdf, "Argon2id", Counted)
     return runs
 
 
@@ -605,7 +606,7 @@ def interrupt() -> str:
 @pytest.fixture
 def interrupted_in_kdf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Ctrl-C arrives while Argon2id runs; Python raises when it is done."""
-    real = cast(Any, _envelope).Argon2id
+    real = cast(Any, _kdf).Argon2id
 
     class Interrupted:
         def __init__(self, **parameters: Any) -> None:
@@ -615,9 +616,9 @@ def interrupted_in_kdf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             self._real.derive(text)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_envelope, "Argon2id", Interrupted)
+    monkeypatch.setattr(_kdf, "Argon2id", Interrupted)
     yield
-    monkeypatch.setattr(_envelope, "Argon2id", real)
+    monkeypatch.setattr(_kdf, "Argon2id", real)
 
 
 def assert_untouched(path: Path, before: bytes | None) -> None:
@@ -654,7 +655,7 @@ def test_ctrl_c_in_the_key_derivation_leaves_nothing(
         vault["b"] = {"n": 2}
     assert not path.exists()
     monkeypatch.undo()
-    monkeypatch.setattr(_envelope, "DEFAULT_COSTS", CHEAP)
+    monkeypatch.setattr(_kdf, "DEFAULT_COSTS", CHEAP)
     assert_untouched(path, None)
 
 

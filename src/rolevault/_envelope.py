@@ -13,16 +13,12 @@ import base64
 import hashlib
 import os
 import re
-import unicodedata
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-from cryptography.exceptions import InternalError, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-
-from rolevault import _canonical, _sealing
+from rolevault import _canonical, _kdf, _sealing
+from rolevault._kdf import Costs, Kdf
 from rolevault.errors import (
-    ConfigurationError,
     UnsupportedPlatformError,
     VaultDamagedError,
     VaultTamperedError,
@@ -36,49 +32,10 @@ MAX_HEADER = 4 * 1024
 _MAGIC = b"rolevault/1\n"
 _ANY_VERSION = re.compile(rb"rolevault/([1-9][0-9]{0,8})\n")
 _CHECKSUM_SIZE = 64 + 1  # sha256 in hex, and a newline
-_SALT_SIZE = 16  # RFC 9106, section 3.1: recommended for password hashing
 _SLOT_SIZE = _sealing.KEY_SIZE + _sealing.OVERHEAD
 _PADDING = 4 * 1024
 _MAX_DEPTH = 32
 _MAX_GENERATION = 2**53 - 1  # what every JSON parser keeps exactly
-
-
-class Costs(NamedTuple):
-    """What one guess at the passphrase costs: `m` KiB of memory, `t` passes over
-    them, `p` lanes (RFC 9106).
-    """
-
-    m: int
-    t: int
-    p: int
-
-    @property
-    def bearable(self) -> bool:
-        """Whether the format allows them: no weaker than a guesser should meet,
-        and no dearer than a hostile file may make anybody pay.
-        """
-        m, t, p = self
-        return 19456 <= m <= 262144 and 1 <= t <= 16 and 1 <= p <= 16 and m * t <= 1048576
-
-    def raised(self) -> "Costs":
-        """Return these costs, each at least the default's. Stays bearable."""
-        return Costs(*map(max, self, DEFAULT_COSTS))
-
-
-DEFAULT_COSTS = Costs(m=65536, t=3, p=4)  # RFC 9106, section 4: the second choice
-
-
-@dataclass(frozen=True)
-class Kdf:
-    """How the passphrase becomes the key of the slot: Argon2id with these."""
-
-    costs: Costs
-    salt: bytes
-
-    def __bytes__(self) -> bytes:
-        m, t, p = self.costs
-        salt = _b64(self.salt)
-        return _canonical.dumps({"alg": "argon2id", "m": m, "p": p, "salt": salt, "t": t})
 
 
 @dataclass(frozen=True)
@@ -124,11 +81,10 @@ def parse(blob: bytes, path: str) -> Envelope:
     What a checksum cannot exclude stays open: a header altered on purpose looks
     like a wrong passphrase to `unlock`, an altered body is found by `read`.
 
-    Raises:
-        VaultDamagedError: not a whole file, or not of canonical form, or its key
-            derivation parameters are out of bounds.
-        VaultVersionError: a later rolevault's file.
-        UnsupportedPlatformError: the key derivation is one that is unknown here.
+    :raises VaultDamagedError: not a whole file, or not of canonical form, or its key
+        derivation parameters are out of bounds.
+    :raises VaultVersionError: a later rolevault's file.
+    :raises UnsupportedPlatformError: the key derivation is one that is unknown here.
     """
     if len(blob) > MAX_FILE:
         raise VaultDamagedError(path=path, reason="it is larger than 64 MiB")
@@ -152,12 +108,11 @@ def unlock(header: Header, passphrase: str, path: str) -> bytes:
     """Return the data key, which opens every body under this header. Runs Argon2id:
     a tenth of a second and 64 MiB by default.
 
-    Raises:
-        WrongPassphraseError: it does not open the slot, or the header was altered.
-        ConfigurationError: empty, or not encodable as UTF-8.
-        UnsupportedPlatformError: no Argon2id, or no memory for it.
+    :raises WrongPassphraseError: it does not open the slot, or the header was altered.
+    :raises ConfigurationError: empty, or not encodable as UTF-8.
+    :raises UnsupportedPlatformError: no Argon2id, or no memory for it.
     """
-    key = _derive(header.kdf, passphrase)
+    key = header.kdf.key(passphrase)
     try:
         return _sealing.unseal(key, header.slot, _slot_context(header.kdf))
     except _sealing.SealError:
@@ -167,11 +122,10 @@ def unlock(header: Header, passphrase: str, path: str) -> bytes:
 def read(envelope: Envelope, data_key: bytes, path: str) -> Contents:
     """Return the contents, after their seal was verified under `data_key`.
 
-    Raises:
-        VaultTamperedError: the seal does not hold: the body was altered, or comes
-            from another file, or the data key is another file's.
-        VaultDamagedError: the seal holds, and what is under it is no version 1
-            contents: somebody else's writer is wrong.
+    :raises VaultTamperedError: the seal does not hold: the body was altered, or comes
+        from another file, or the data key is another file's.
+    :raises VaultDamagedError: the seal holds, and what is under it is no version 1
+        contents: somebody else's writer is wrong.
     """
     try:
         plaintext = _sealing.unseal(data_key, envelope.body, _body_context(envelope.header))
@@ -193,19 +147,18 @@ def new_header(
 ) -> tuple[Header, bytes]:
     """Make a new vault's header, or a rotated one's; return it and its data key.
 
-    `costs` are `DEFAULT_COSTS` when left out. `salt`, `data_key` and `slot_salt`
+    `costs` are `_kdf.DEFAULT_COSTS` when left out. `salt`, `data_key` and `slot_salt`
     are for test vectors alone; left out, they are fresh.
 
-    Raises:
-        ConfigurationError: the passphrase is empty, or not encodable as UTF-8.
-        UnsupportedPlatformError: no Argon2id, or no memory for it.
-        ValueError: `costs` that the format does not allow.
+    :raises ConfigurationError: the passphrase is empty, or not encodable as UTF-8.
+    :raises UnsupportedPlatformError: no Argon2id, or no memory for it.
+    :raises ValueError: `costs` that the format does not allow.
     """
-    kdf = Kdf(costs or DEFAULT_COSTS, os.urandom(_SALT_SIZE) if salt is None else salt)
-    if not kdf.costs.bearable or len(kdf.salt) != _SALT_SIZE:
+    kdf = Kdf(costs or _kdf.DEFAULT_COSTS, os.urandom(_kdf.SALT_SIZE) if salt is None else salt)
+    if not kdf.costs.bearable or len(kdf.salt) != _kdf.SALT_SIZE:
         raise ValueError(f"not a version 1 key derivation: {kdf}")
     data_key = os.urandom(_sealing.KEY_SIZE) if data_key is None else data_key
-    key = _derive(kdf, passphrase)
+    key = kdf.key(passphrase)
     slot = _sealing.seal(key, data_key, _slot_context(kdf), salt=slot_salt)
     return Header(kdf, slot), data_key
 
@@ -215,9 +168,8 @@ def write(
 ) -> bytes:
     """Return the whole file. `salt` is for test vectors alone.
 
-    Raises:
-        ValueError, TypeError: `contents` that could not be read back: not JSON,
-            nested more than 32 deep, or larger than the format allows.
+    :raises ValueError, TypeError: `contents` that could not be read back: not JSON,
+        nested more than 32 deep, or larger than the format allows.
     """
     try:
         text = _canonical.dumps({"entries": contents.entries, "generation": contents.generation})
@@ -257,7 +209,7 @@ def _parse_header(header: bytes, path: str) -> Header:
     parsed = Header(Kdf(costs, salt), slot)
     # One spelling each. This alone excludes extra and double keys, other key
     # orders, spaces, escapes, and base64 with stray bits.
-    if (len(salt), len(slot)) != (_SALT_SIZE, _SLOT_SIZE) or bytes(parsed) != header:
+    if (len(salt), len(slot)) != (_kdf.SALT_SIZE, _SLOT_SIZE) or bytes(parsed) != header:
         raise malformed
     return parsed
 
@@ -290,29 +242,6 @@ def _check_contents(contents: Contents) -> None:
         raise ValueError("the entries are not a mapping of str to mappings")
     if not _canonical.fits(entries, _MAX_DEPTH):
         raise ValueError(f"the entries are nested more than {_MAX_DEPTH} deep")
-
-
-def _derive(kdf: Kdf, passphrase: str) -> bytes:
-    """Return the key that seals the slot (RFC 9106, Argon2id version 0x13)."""
-    # é can be typed as one code point or as two. Both are one passphrase.
-    text = unicodedata.normalize("NFC", passphrase)
-    if not text:
-        raise ConfigurationError(option="passphrase", value="''", rule="it must not be empty.")
-    # Looked for, not encoded and caught: UnicodeEncodeError holds the passphrase.
-    if re.search("[\ud800-\udfff]", text):
-        rule = "it must be text that can be encoded as UTF-8."
-        raise ConfigurationError(option="passphrase", value="<not shown>", rule=rule)
-    m, t, p = kdf.costs
-    try:
-        argon2id = Argon2id(salt=kdf.salt, length=32, iterations=t, lanes=p, memory_cost=m)
-        return argon2id.derive(text.encode())
-    except UnsupportedAlgorithm:
-        reason = "it needs OpenSSL 3.2 or later, not in FIPS mode"
-        remedy = "Install cryptography from its wheels on PyPI."
-    except (MemoryError, InternalError):  # the latter from cryptography 44
-        reason = f"OpenSSL did not get the {m // 1024} MiB of memory it takes"
-        remedy = "Free some, or raise this process's limit."
-    raise UnsupportedPlatformError(feature="Argon2id", reason=reason, remedy=remedy)
 
 
 def _checksum(header: bytes, body: bytes) -> bytes:

@@ -48,8 +48,7 @@ def seal(key: bytes, plaintext: bytes, context: bytes, *, salt: bytes | None = N
     context is the same AES-GCM nonce twice: both plaintexts and the power to
     forge are given away. Left out, it is fresh.
 
-    Raises:
-        ValueError: the key has not 32 bytes, or the salt not 24.
+    :raises ValueError: the key has not 32 bytes, or the salt not 24.
     """
     salt = os.urandom(SALT_SIZE) if salt is None else salt
     aead, base, commitment = _derive(key, salt, context)
@@ -67,10 +66,9 @@ def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
 
     All of it or nothing: no plaintext leaves before the last chunk is verified.
 
-    Raises:
-        SealError: another key or context, or bytes that were altered, cut,
-            extended or put in another order.
-        ValueError: the key has not 32 bytes.
+    :raises SealError: another key or context, or bytes that were altered, cut,
+        extended or put in another order.
+    :raises ValueError: the key has not 32 bytes.
     """
     salt = sealed[:SALT_SIZE]
     promised = sealed[SALT_SIZE : SALT_SIZE + _COMMITMENT_SIZE]
