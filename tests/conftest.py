@@ -25,6 +25,9 @@ PASSPHRASE = "correct horse battery staple"
 #: The cheapest that the format allows. Processes that tests start meet it too,
 #: since they open vaults that tests have made.
 CHEAP = _kdf.Costs(m=19456, t=1, p=1)
+#: Of processes that tests start: errors, but for what botocore 1.35 does on
+#: Python 3.12 and later.
+WARNINGS = "error,ignore:datetime.datetime.utc:DeprecationWarning"
 
 TESTS = Path(__file__).parent
 
@@ -128,7 +131,7 @@ def python() -> Iterator[Python]:
     started: list[subprocess.Popen[str]] = []
 
     def start(script: str, *arguments: str, **settings: object) -> "subprocess.Popen[str]":
-        environment = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "error"}
+        environment = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": WARNINGS}
         options: dict[str, object] = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,

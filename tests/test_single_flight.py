@@ -20,7 +20,7 @@ import time_machine
 from botocore.exceptions import ClientError
 
 import rolevault
-from conftest import Alice, Python, account_of
+from conftest import WARNINGS, Alice, Python, account_of
 from local_iam import Role
 from local_sts import LocalSts
 from rolevault import MfaRequest, SignInTimeoutError, _flight
@@ -389,8 +389,11 @@ def test_children_keep_working(
     script = tmp_path / "family.py"
     script.write_text(FAMILY)
     # A file: a spawned child imports it again.
-    command = [sys.executable, "-W", "error", str(script), role_a.arn, alice.serial, method]
-    family = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
+    command = [sys.executable, str(script), role_a.arn, alice.serial, method]
+    environment = {**os.environ, "PYTHONWARNINGS": WARNINGS}
+    family = subprocess.run(
+        command, capture_output=True, text=True, start_new_session=True, env=environment
+    )
     output, errors = family.stdout, family.stderr
     assert (output.split(), errors) == ([role_a.account] * uses, "")
     assert sts.count("AssumeRole") == 1
