@@ -50,6 +50,7 @@ mutants: $(VENV)/ready             ## remove each check of the vault; the suite 
 bench: $(VENV)/ready               ## what a script waits for, and how often it asks
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/codes_a_day.py
+	$(BIN)/python bench/fan_out.py
 
 clean:
 	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
