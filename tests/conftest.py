@@ -4,19 +4,24 @@ local STS that really checks.
 """
 
 import datetime
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 import time_machine
 
 import rolevault
+from aws_wire import Answer, Request, Server
 from local_iam import Device, Role, User
 from local_sts import LocalSts
 from rolevault import MfaRequest, _kdf
@@ -112,10 +117,80 @@ def role_b(sts: LocalSts, alice: Alice) -> Role:
     return sts.add_role("Audit", account="444455556666", trusts=[alice.user], mfa=True)
 
 
+Config = Callable[[str], Path]
+
+
+@pytest.fixture
+def config(empty_home: Path, alice: Alice, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Writes ``~/.aws/config``. Alice's keys stand in its profile ``base``, not in
+    the environment.
+    """
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+    def write(text: str) -> Path:
+        path = empty_home / ".aws" / "config"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"[profile base]\n{keys(alice)}\n{text}\n")
+        return path
+
+    return write
+
+
+def keys(alice: Alice) -> str:
+    """Her keys, as lines of a profile."""
+    return (
+        f"aws_access_key_id={alice.user.access_key_id}\n"
+        f"aws_secret_access_key={alice.user.secret_access_key}\n"
+    )
+
+
 def account_of(session: boto3.Session | None = None) -> str:
     """The account that STS says a session's credentials are of."""
     client = (session or boto3).client("sts", region_name="eu-west-1")
     return str(client.get_caller_identity()["Account"])
+
+
+class Web:
+    """A server on loopback that answers what a test says, and counts."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        self.requests: list[str] = []
+        self._server = Server(self._serve, time.time)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def _serve(self, request: Request) -> Answer:
+        path = request.target.partition("?")[0]
+        self.requests.append(path)
+        answer = self.answers.get(path)
+        if callable(answer):
+            answer = answer(request)
+        if isinstance(answer, Answer):
+            return answer
+        body = answer if isinstance(answer, str) else json.dumps(answer)
+        return Answer(404 if answer is None else 200, "application/json", body.encode())
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.stop()
+        assert self._server.crashes == []
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    server = Web()
+    yield server
+    server.stop()
+
+
+def later(**how_much: int) -> str:
+    """A time from now on, as AWS writes times."""
+    at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(**how_much)
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 Python = Callable[..., "subprocess.Popen[str]"]

@@ -7,9 +7,9 @@ signature is recomputed with botocore's own signer, every MFA code works once,
 sessions expire, and what STS forbids is refused in STS's words.
 
 Start at :class:`LocalSts`, whose public methods are all a test needs;
-``local_iam.py`` has its users, MFA devices and roles, ``sts_limits.py`` the
-schema, ``aws_wire.py`` HTTP and signatures. Run as a script it serves other
-processes, and prints where as one line of JSON.
+``local_iam.py`` has its users, MFA devices and roles, ``local_oidc.py`` web
+identities, ``sts_limits.py`` the schema, ``aws_wire.py`` HTTP and signatures. Run
+as a script it serves other processes, and prints where as one line of JSON.
 
 Requests that are signed for another service are held to the same checks, and
 answered with an empty success or that service's own kind of refusal.
@@ -18,7 +18,8 @@ Where the rules come from: the STS API reference and botocore's service model
 (limits); RFC 6238 (codes); error texts from traces of the real service in
 public issue threads (aws/aws-cli#4648, #6325, #6676, 99designs/aws-vault#263,
 #676, kreuzwerker/awsu#27, y13i/sgviz#9, jlevers/selling-partner-api#278,
-boto/boto3#2598). What none of them shows is called assumed where it stands.
+boto/boto3#2598, sentry-kubernetes/charts#514, d2a4u/sqs4s#270). What none of
+them shows is called assumed where it stands.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ from aws_wire import (
     xml,
 )
 from local_iam import Device, Key, Role, User, identifier
+from local_oidc import IdentityProvider, identify
 from sts_limits import packed_percent, validate
 
 __all__ = ["AwsError", "Call", "Device", "Failure", "Key", "LocalSts", "Revocation", "Role", "User"]
@@ -140,6 +142,7 @@ class LocalSts:
         self.calls: list[Call] = []
         self.sessions: list[Key] = []
         self.users: list[User] = []
+        self.providers: list[IdentityProvider] = []
         self.lock = threading.RLock()
         self.control = control
         self._keys: dict[str, Key] = {}
@@ -223,6 +226,19 @@ class LocalSts:
         role = Role(arn, trusted, mfa, max_mfa_age, external_id, max_session_duration)
         self._roles[arn] = role
         return role
+
+    def add_identity_provider(
+        self,
+        host: str = "oidc.example.com",
+        *,
+        account: str = "111122223333",
+        audience: str = "sts.amazonaws.com",
+    ) -> IdentityProvider:
+        """
+        An OpenID Connect provider; a role that trusts its ARN admits its tokens.
+        """
+        self.providers.append(IdentityProvider(account, host, audience))
+        return self.providers[-1]
 
     def fail_next(
         self, how: Failure, times: int = 1, *, action: str | None = None, seconds: float = 0.0
@@ -374,6 +390,10 @@ class LocalSts:
             raise AwsError(400, "Throttling", "Rate exceeded")
         if how == "error":
             raise AwsError(500, "InternalFailure", _FAILURE)
+        if action == "AssumeRoleWithWebIdentity":
+            # Needs no signature; that STS looks at none that is there is assumed.
+            result = self._assume_role_with_web_identity(params)
+            return _success(how, action, result, request_id)
         key = self._authenticate(request, scope)
         service = scope[4] if scope else "sts"
         if service != "sts":
@@ -389,11 +409,7 @@ class LocalSts:
             version = params.get("Version", "NO_VERSION_SPECIFIED")
             message = f"Could not find operation {action} for version {version}"
             raise AwsError(400, "InvalidAction", message)
-        result = actions[action](key, params)
-        inner = xml(f"{action}Result", result) + xml("ResponseMetadata", {"RequestId": request_id})
-        body = f'<{action}Response xmlns="{NAMESPACE}">{inner}</{action}Response>'
-        end = -30 if how == "cut" else None
-        return Answer(200, "text/xml", body.encode()[:end])
+        return _success(how, action, actions[action](key, params), request_id)
 
     def _get_caller_identity(self, key: Key, _: Mapping[str, str]) -> dict[str, Any]:
         """
@@ -423,7 +439,7 @@ class LocalSts:
         """
         seconds = validate(params, ("RoleArn", "RoleSessionName"), 900, 43200) or 3600
         packed = packed_percent(params)
-        arn, session_name = params["RoleArn"], params["RoleSessionName"]
+        arn = params["RoleArn"]
         if not _ROLE_ARN.fullmatch(arn):
             raise invalid(f"{arn} is invalid")
         mfa_at = self._mfa(key, params)
@@ -436,30 +452,59 @@ class LocalSts:
         if role is None or not role.admits(key, params.get("ExternalId"), mfa_age):
             message = f"User: {key.arn} is not authorized to perform: sts:AssumeRole on resource: "
             raise denied(message + arn)
-        if seconds > role.max_session_duration:
-            raise invalid(
-                "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
-            )
-        if key.session_token is not None and seconds > 3600:
-            raise invalid(
-                "The requested DurationSeconds exceeds the 1 hour session limit "
-                "for roles assumed by role chaining."
-            )
-        prefix = arn.partition(":role/")[0].replace(":iam:", ":sts:", 1)
-        name = arn.rpartition("/")[2]
-        session_arn = f"{prefix}:assumed-role/{name}/{session_name}"
-        user_id = f"{role.role_id}:{session_name}"
-        # A role's session carries no MFA context of its own.
-        session = self.issue(role, session_arn, user_id, seconds, mfa_at=None)
-        result: dict[str, Any] = {
-            "AssumedRoleUser": {"AssumedRoleId": user_id, "Arn": session_arn},
-            "Credentials": _credentials(session),
-        }
+        result = self._role_session(role, params, seconds, chained=key.session_token is not None)
         if packed:
             result["PackedPolicySize"] = packed
         if "SourceIdentity" in params:
             result["SourceIdentity"] = params["SourceIdentity"]
         return result
+
+    def _assume_role_with_web_identity(self, params: Mapping[str, str]) -> dict[str, Any]:
+        """
+        That a token is judged before the role is looked for is assumed.
+        """
+        required = ("RoleArn", "RoleSessionName", "WebIdentityToken")
+        seconds = validate(params, required, 900, 43200) or 3600
+        arn = params["RoleArn"]
+        if not _ROLE_ARN.fullmatch(arn):
+            raise invalid(f"{arn} is invalid")
+        token, account = params["WebIdentityToken"], arn.split(":")[4]
+        provider, claims = identify(token, account, self.providers, self.now())
+        role = self._roles.get(arn)
+        if role is None or provider.arn not in role.trusts:
+            raise denied("Not authorized to perform sts:AssumeRoleWithWebIdentity")
+        return {
+            **self._role_session(role, params, seconds, chained=False),
+            "SubjectFromWebIdentityToken": claims["sub"],
+            "Audience": provider.audience,
+            "Provider": provider.issuer,
+        }
+
+    def _role_session(
+        self, role: Role, params: Mapping[str, str], seconds: int, *, chained: bool
+    ) -> dict[str, Any]:
+        """
+        What both ways into a role answer. The session carries no MFA context
+        of its own.
+        """
+        if seconds > role.max_session_duration:
+            raise invalid(
+                "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+            )
+        if chained and seconds > 3600:
+            raise invalid(
+                "The requested DurationSeconds exceeds the 1 hour session limit "
+                "for roles assumed by role chaining."
+            )
+        prefix = role.arn.partition(":role/")[0].replace(":iam:", ":sts:", 1)
+        name, session_name = role.arn.rpartition("/")[2], params["RoleSessionName"]
+        session_arn = f"{prefix}:assumed-role/{name}/{session_name}"
+        user_id = f"{role.role_id}:{session_name}"
+        session = self.issue(role, session_arn, user_id, seconds, mfa_at=None)
+        return {
+            "AssumedRoleUser": {"AssumedRoleId": user_id, "Arn": session_arn},
+            "Credentials": _credentials(session),
+        }
 
     def _mfa(self, key: Key, params: Mapping[str, str]) -> float | None:
         """
@@ -498,6 +543,13 @@ class LocalSts:
             names = {each.action for each in list(self.calls)}
             result["counts"] = {name: self.count(name) for name in sorted(names)}
         return Answer(200, "application/json", json.dumps(result).encode())
+
+
+def _success(how: str | None, action: str, result: dict[str, Any], request_id: str) -> Answer:
+    inner = xml(f"{action}Result", result) + xml("ResponseMetadata", {"RequestId": request_id})
+    body = f'<{action}Response xmlns="{NAMESPACE}">{inner}</{action}Response>'
+    end = -30 if how == "cut" else None
+    return Answer(200, "text/xml", body.encode()[:end])
 
 
 def _forbidden(key: Key, action: str, resource: str) -> AwsError:

@@ -1,8 +1,7 @@
 """
 Rules that botocore's published test-suite holds botocore to, for its JSON cache
-and its refresh: ours are kept to them. Those of profiles and precedence are in
-``test_profiles.py`` and ``test_precedence.py``; ``docs/compatibility.md`` lists
-all of them, and every difference.
+and its refresh: ours are kept to them. ``docs/compatibility.md`` lists all of
+them, those of profiles, sources and precedence too, and every difference.
 """
 
 from datetime import datetime, timedelta, timezone

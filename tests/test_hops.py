@@ -6,7 +6,6 @@ hop does for those above it.
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -15,7 +14,7 @@ import time_machine
 from botocore.exceptions import ClientError
 
 import rolevault
-from conftest import Alice, account_of
+from conftest import Alice, Config, account_of
 from local_sts import LocalSts, Revocation
 from rolevault import ConfigurationError, MfaRequest, MfaRequiredError
 
@@ -25,19 +24,13 @@ TOP = "444455556666"
 
 
 @pytest.fixture
-def enter(sts: LocalSts, alice: Alice, empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> Enter:
+def enter(sts: LocalSts, alice: Alice, config: Config) -> Enter:
     """Sessions of the profile ``top``, which is entered from ``mid``, which needs
     Alice's device.
     """
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     mid = sts.add_role("Mid", trusts=[alice.user], mfa=True)
     top = sts.add_role("Top", account=TOP, trusts=[mid.arn])
-    path = empty_home / ".aws" / "config"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(
-        f"[profile base]\naws_access_key_id={alice.user.access_key_id}\n"
-        f"aws_secret_access_key={alice.user.secret_access_key}\n"
+    config(
         f"[profile mid]\nrole_arn={mid.arn}\nsource_profile=base\nmfa_serial={alice.serial}\n"
         f"[profile top]\nrole_arn={top.arn}\nsource_profile=mid\n"
     )

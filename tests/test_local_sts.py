@@ -35,6 +35,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.parsers import ResponseParserError
 
 from local_iam import STEP, totp
+from local_oidc import IdentityProvider
 from local_sts import Device, Failure, Key, LocalSts, Role, User
 
 ONCE = Config(retries={"total_max_attempts": 1})
@@ -868,6 +869,134 @@ def test_each_service_says_it_in_its_own_way(
         revocation: Any = how
         sts.revoke(revocation, key.access_key_id)
         assert refused(lambda aws=aws: getattr(aws, call)(**more))[::2] == expected  # type: ignore[misc]
+
+
+# Web identities
+
+
+def web_identity(sts: LocalSts, role: Role, token: str, **more: Any) -> dict[str, Any]:
+    """
+    AssumeRoleWithWebIdentity of a client that has no keys.
+    """
+    aws: Any = session().client("sts", endpoint_url=sts.url, region_name="eu-west-1", config=ONCE)
+    answer: dict[str, Any] = aws.assume_role_with_web_identity(
+        RoleArn=role.arn, RoleSessionName="test", WebIdentityToken=token, **more
+    )
+    return answer
+
+
+@pytest.fixture
+def provider(sts: LocalSts) -> IdentityProvider:
+    return sts.add_identity_provider()
+
+
+@pytest.fixture
+def web_role(sts: LocalSts, provider: IdentityProvider) -> Role:
+    return sts.add_role("Web", trusts=[provider.arn], max_session_duration=7200)
+
+
+def test_a_web_identity_enters_a_role_unsigned(
+    sts: LocalSts, provider: IdentityProvider, web_role: Role
+) -> None:
+    """
+    A good token is all it takes; the keys are the role's, for an hour or what
+    is asked for, up to the role's maximum.
+    """
+    answer = web_identity(sts, web_role, provider.token(sub="job-7"))
+    arn = "arn:aws:sts::111122223333:assumed-role/Web/test"
+    assert answer["AssumedRoleUser"]["Arn"] == arn
+    assert answer["SubjectFromWebIdentityToken"] == "job-7"
+    assert (answer["Provider"], answer["Audience"]) == (provider.issuer, "sts.amazonaws.com")
+    assert (sts.calls[-1].access_key_id, sts.calls[-1].outcome) == (None, "OK")
+    assert client(sts, sts.sessions[-1]).get_caller_identity()["Arn"] == arn
+    assert sts.sessions[-1].expires - sts.sessions[-1].issued == 3600
+    web_identity(sts, web_role, provider.token(), DurationSeconds=7200)
+    assert sts.sessions[-1].expires - sts.sessions[-1].issued == 7200
+    code, text, _ = refused(
+        lambda: web_identity(sts, web_role, provider.token(), DurationSeconds=7201)
+    )
+    assert code == "ValidationError"
+    assert "exceeds the MaxSessionDuration" in text
+
+
+@pytest.mark.parametrize(
+    ("claims", "code", "text"),
+    [
+        ({"seconds": -1}, "ExpiredTokenException", "Token expired: current date/time "),
+        ({"aud": "another"}, "InvalidIdentityToken", "Incorrect token audience"),
+        (
+            {"iss": "https://other.example.com"},
+            "InvalidIdentityToken",
+            "No OpenIDConnect provider found in your account for https://other.example.com",
+        ),
+        ({"exp": None}, "InvalidIdentityToken", "could not be validated"),
+    ],
+)
+def test_what_a_web_identity_must_say(
+    sts: LocalSts,
+    provider: IdentityProvider,
+    web_role: Role,
+    claims: dict[str, Any],
+    code: str,
+    text: str,
+) -> None:
+    """
+    Issuer, audience and end are those that the account's provider stands for.
+    """
+    found = refused(lambda: web_identity(sts, web_role, provider.token(**claims)))
+    assert found[::2] == (code, 400)
+    assert text in found[1]
+    assert sts.sessions == []
+
+
+def test_a_web_identity_is_the_providers_own_word(
+    sts: LocalSts, provider: IdentityProvider, web_role: Role
+) -> None:
+    """
+    Signed by another key, changed after it was signed, signed by nobody, or no
+    token at all.
+    """
+    good, another = provider.token(), IdentityProvider("111122223333", "oidc.example.com", "x")
+    head, claims, signature = good.split(".")
+    other_claims = provider.token(sub="root").split(".")[1]
+    nobody = "eyJhbGciOiJub25lIn0"  # {"alg":"none"}
+    forged = another.token(aud="sts.amazonaws.com")
+    for token in (
+        forged,
+        f"{head}.{other_claims}.{signature}",
+        f"{nobody}.{claims}.",
+        f"{head}.{claims}.",
+        "no token",
+    ):
+        found = refused(lambda token=token: web_identity(sts, web_role, token))  # type: ignore[misc]
+        assert found[::2] == ("InvalidIdentityToken", 400)
+    assert web_identity(sts, web_role, good)
+
+
+def test_a_role_trusts_the_provider_it_names(
+    sts: LocalSts, provider: IdentityProvider, alice: User
+) -> None:
+    """
+    No other, no anybody, and no provider of another account; and who is named
+    as a provider enters by no other call.
+    """
+    other = sts.add_identity_provider("other.example.com")
+    for role in (
+        sts.add_role("A", trusts=[other.arn]),
+        sts.add_role("B"),
+        Role("arn:aws:iam::111122223333:role/None"),
+    ):
+        found = refused(lambda role=role: web_identity(sts, role, provider.token()))  # type: ignore[misc]
+        assert found == (
+            "AccessDenied",
+            "Not authorized to perform sts:AssumeRoleWithWebIdentity",
+            403,
+        )
+    elsewhere = sts.add_role("C", account="444455556666", trusts=[provider.arn])
+    code, _, _ = refused(lambda: web_identity(sts, elsewhere, provider.token()))
+    assert code == "InvalidIdentityToken"
+    named = sts.add_role("D", trusts=[provider.arn])
+    assert refused(lambda: assume(sts, alice, named))[0] == "AccessDenied"
 
 
 # Beside a second, independent AWS

@@ -4,7 +4,6 @@ One code for every role: the shared MFA session, and each exception to it.
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,7 +12,7 @@ import time_machine
 from botocore.exceptions import ClientError, NoRegionError
 
 import rolevault
-from conftest import Alice, Python, account_of
+from conftest import Alice, Config, Python, account_of
 from local_iam import Role
 from local_sts import LocalSts
 
@@ -93,22 +92,13 @@ def test_a_roles_credentials_send_no_serial_number(
     sts: LocalSts,
     alice: Alice,
     enter: Callable[..., boto3.Session],
-    empty_home: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    config: Config,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A device belongs to a user: from a role's credentials no code is asked for; logged."""
     hop = sts.add_role("Hop", trusts=[alice.user])
     target = sts.add_role("Target", account="444455556666", trusts=[hop])
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    aws = empty_home / ".aws"
-    aws.mkdir()
-    (aws / "config").write_text(
-        f"[profile base]\naws_access_key_id={alice.user.access_key_id}\n"
-        f"aws_secret_access_key={alice.user.secret_access_key}\n"
-        f"[default]\nrole_arn={hop.arn}\nsource_profile=base\nregion=eu-west-1\n"
-    )
+    config(f"[default]\nrole_arn={hop.arn}\nsource_profile=base\nregion=eu-west-1\n")
     with caplog.at_level(logging.INFO, "rolevault"):
         assert account_of(enter(target)) == target.account
     assert alice.requests == []

@@ -1,0 +1,178 @@
+"""
+``aws login`` as a source: botocore reads its token, and has AWS Sign-In renew it.
+The credentials are a user's, for a quarter of an hour.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.credentials
+import botocore.exceptions
+import pytest
+import time_machine
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+import rolevault
+from aws_wire import Answer, Request
+from conftest import Alice, Config, Web, account_of, later
+from local_iam import Role, User
+from local_oidc import decode, public_key
+from local_sts import LocalSts
+
+A = "111122223333"
+
+
+class SignIn:
+    """
+    AWS Sign-In: the token that ``aws login`` writes for somebody, and its renewal.
+    Each refresh token serves once, for who has the token's key (RFC 9449).
+    """
+
+    def __init__(self, sts: LocalSts, who: User | Role, arn: str, url: str) -> None:
+        self._sts, self._who, self._arn, self._url = sts, who, arn, url
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.ended = False
+        self.renewals = 0
+        name = hashlib.sha256(arn.encode()).hexdigest()
+        self.file = Path("~/.aws/login/cache", f"{name}.json").expanduser()
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        pem = self._key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+        token = {
+            "accessToken": {
+                **self._access_token(),
+                "accountId": who.account,
+                "expiresAt": later(minutes=15),
+            },
+            "tokenType": "aws_sigv4",
+            "clientId": "arn:aws:signin:::devtools/same-device",
+            "refreshToken": "refresh-0",
+            "idToken": "e30.e30.e30",
+            "dpopKey": pem.decode(),
+            "signInRegion": "eu-west-1",
+        }
+        self.file.write_text(json.dumps(token))
+
+    def _access_token(self) -> dict[str, str | None]:
+        """A user's is a session as GetSessionToken opens it without MFA."""
+        key = self._sts.issue(self._who, self._arn, "ID", 900, None)
+        return {
+            "accessKeyId": key.access_key_id,
+            "secretAccessKey": key.secret_access_key,
+            "sessionToken": key.session_token,
+        }
+
+    def renew(self, request: Request) -> Answer | dict[str, Any]:
+        """CreateOAuth2Token."""
+        proof = request.headers["DPoP"]
+        shown = public_key(decode(proof)[0]["jwk"])
+        _, claims = decode(proof, shown)
+        assert shown.public_numbers() == self._key.public_key().public_numbers()
+        assert (claims["htm"], claims["htu"]) == ("POST", f"{self._url}/v1/token")
+        assert abs(claims["iat"] - self._sts.now()) < 60
+        asked = json.loads(request.body)
+        assert asked["grantType"] == "refresh_token"
+        assert asked["refreshToken"] == f"refresh-{self.renewals}"
+        if self.ended:
+            refusal = {"__type": "AccessDeniedException", "error": "TOKEN_EXPIRED", "message": ""}
+            return Answer(403, "application/json", json.dumps(refusal).encode())
+        self.renewals += 1
+        return {
+            "accessToken": self._access_token(),
+            "tokenType": "aws_sigv4",
+            "expiresIn": 900,
+            "refreshToken": f"refresh-{self.renewals}",
+        }
+
+
+@pytest.fixture
+def deploy(sts: LocalSts, alice: Alice) -> Role:
+    return sts.add_role("Deploy", account=A, trusts=[alice.user])
+
+
+@pytest.fixture
+def sign_in(
+    sts: LocalSts,
+    alice: Alice,
+    config: Config,
+    deploy: Role,
+    web: Web,
+    monkeypatch: pytest.MonkeyPatch,
+) -> SignIn:
+    """Alice's login, its profile ``console``, and ``prod`` above that."""
+    if not hasattr(botocore.credentials, "LoginProvider"):
+        pytest.skip("this botocore knows no login")
+    pytest.importorskip("awscrt", reason="botocore reads a login's token with awscrt only")
+    config(
+        f"[profile console]\nlogin_session={alice.user.arn}\n"
+        f"[profile prod]\nrole_arn={deploy.arn}\nsource_profile=console\n"
+        f"mfa_serial={alice.serial}\n"
+    )
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SIGNIN", web.url)
+    sign_in = SignIn(sts, alice.user, alice.user.arn, web.url)
+    web.answers["/v1/token"] = sign_in.renew
+    return sign_in
+
+
+def test_login_as_source(sts: LocalSts, alice: Alice, sign_in: SignIn) -> None:
+    """The token is a user's temporary key, which needs no code where the role asks
+    for none. While the vault serves, the token is not read.
+    """
+    assert account_of(rolevault.session(profile="prod", mfa_callback=alice)) == A
+    sign_in.file.unlink()
+    assert account_of(rolevault.session(profile="prod", mfa_callback=alice)) == A
+    assert (sts.count("AssumeRole"), sts.count("GetSessionToken")) == (1, 0)
+    assert (alice.requests, sign_in.renewals) == ([], 0)
+
+
+def test_a_role_that_demands_mfa_of_a_login(
+    sts: LocalSts, alice: Alice, deploy: Role, sign_in: SignIn
+) -> None:
+    """From a user's temporary keys: without a code first, since they may carry MFA;
+    with one when STS denies.
+    """
+    deploy.mfa = True
+    rolevault.install(profile="prod", mfa_callback=alice)
+    assert account_of() == A
+    calls = [each for each in sts.calls if each.action == "AssumeRole"]
+    told = [(each.outcome, each.has_code) for each in calls]
+    assert told == [("AccessDenied", False), ("OK", True)]
+    assert [each.serial for each in alice.requests] == [alice.serial]
+
+
+def test_a_login_without_a_token_is_botocores_error(sign_in: SignIn) -> None:
+    """Nobody has logged in: botocore's own error, at the first signature."""
+    sign_in.file.unlink()
+    told = []
+    for session in (boto3.Session(profile_name="console"), rolevault.session(profile="prod")):
+        with pytest.raises(botocore.exceptions.LoginTokenLoadError, match="aws login") as raised:
+            account_of(session)
+        told.append(str(raised.value))
+    assert told[0] == told[1]
+
+
+def test_a_login_is_renewed(
+    clock: time_machine.Traveller, sts: LocalSts, alice: Alice, sign_in: SignIn
+) -> None:
+    """A session lives on as long as AWS Sign-In renews the token; the new one is
+    kept where ``aws`` finds it. Once the login has ended, botocore says so.
+    """
+    session = rolevault.session(profile="prod", mfa_callback=alice)
+    assert account_of(session) == A
+    for renewals in (1, 2):
+        clock.shift(2 * 3600)
+        assert account_of(session) == A
+        assert sign_in.renewals == renewals
+    assert json.loads(sign_in.file.read_text())["refreshToken"] == "refresh-2"
+    sign_in.ended = True
+    clock.shift(2 * 3600)
+    with pytest.raises(botocore.exceptions.LoginRefreshRequired):
+        account_of(session)
+    assert (sts.count("AssumeRole", "OK"), alice.requests) == (3, [])

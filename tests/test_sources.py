@@ -1,0 +1,406 @@
+"""
+Where source credentials come from: what botocore knows to find, asked for on the
+first miss, and not while the vault serves. Its errors pass unchanged.
+``test_login.py`` has the newest kind.
+"""
+
+import hashlib
+import json
+import re
+import shlex
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import time_machine
+from botocore.exceptions import (
+    ClientError,
+    CredentialRetrievalError,
+    InvalidConfigError,
+    PartialCredentialsError,
+)
+
+import rolevault
+from conftest import Alice, Config, Python, Web, account_of, keys, later
+from local_iam import Role
+from local_oidc import IdentityProvider
+from local_sts import LocalSts
+from rolevault import ConfigurationError
+
+HOME, A = "999988887777", "111122223333"
+SERIAL = f"arn:aws:iam::{HOME}:mfa/alice"
+
+
+def _temporary(sts: LocalSts, role: Role) -> dict[str, str | None]:
+    """What a machine's endpoint hands out: a session of ``role``."""
+    key = sts.issue(role, role.arn, role.role_id, 3600, None)
+    return {
+        "Code": "Success",
+        "Type": "AWS-HMAC",
+        "AccessKeyId": key.access_key_id,
+        "SecretAccessKey": key.secret_access_key,
+        "Token": key.session_token,
+        "Expiration": later(hours=1),
+        "LastUpdated": "2026-01-01T00:00:00Z",
+    }
+
+
+def test_credential_source_environment(
+    config: Config, role_a: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``Environment``, also where the profile is explicit and its chain has no such
+    provider.
+    """
+    role_a.mfa = False
+    config(f"[profile prod]\nrole_arn={role_a.arn}\ncredential_source=Environment\n")
+    session = rolevault.session(profile="prod")
+    with pytest.raises(CredentialRetrievalError, match="prod"):
+        account_of(session)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", alice.user.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", alice.user.secret_access_key)
+    assert account_of(rolevault.session(profile="prod")) == A
+
+
+@pytest.mark.parametrize("source", ["EcsContainer", "Ec2InstanceMetadata"])
+def test_credential_source_of_a_machine(
+    config: Config,
+    sts: LocalSts,
+    alice: Alice,
+    web: Web,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+) -> None:
+    """Containers and instances: asked on the first miss, and not again while the
+    vault serves. Nobody is asked for a code with them, whatever the role demands.
+    """
+    machine = sts.add_role("Machine", account=HOME, trusts=[alice.user])
+    role = sts.add_role("Deploy", trusts=[machine.arn])
+    credentials = _temporary(sts, machine)
+    if source == "EcsContainer":
+        web.answers["/role"] = credentials
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{web.url}/role")
+    else:
+        web.answers["/latest/api/token"] = "token"
+        web.answers["/latest/meta-data/iam/security-credentials/"] = "Machine"
+        web.answers["/latest/meta-data/iam/security-credentials/Machine"] = credentials
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", web.url)
+        monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    config(
+        f"[profile prod]\nrole_arn={role.arn}\ncredential_source={source}\n"
+        f"mfa_serial={alice.serial}\n"
+    )
+    rolevault.install(profile="prod", mfa_callback=alice)
+    assert web.requests == []
+    assert account_of() == A
+    asked = len(web.requests)
+    assert asked > 0
+    assert account_of(rolevault.session(profile="prod", mfa_callback=alice)) == A
+    assert len(web.requests) == asked
+    role.mfa = True
+    with pytest.raises(ClientError, match="AccessDenied"):
+        rolevault.ensure(refresh=True)
+    assert alice.requests == []
+
+
+def test_a_process_as_source_runs_on_a_miss_only(
+    config: Config, sts: LocalSts, role_a: Role, alice: Alice, tmp_path: Path
+) -> None:
+    """A warm start resolves no source: no process runs while the vault serves."""
+    log = tmp_path / "runs"
+    script = tmp_path / "source.py"
+    answer = {
+        "Version": 1,
+        "AccessKeyId": alice.user.access_key_id,
+        "SecretAccessKey": alice.user.secret_access_key,
+    }
+    script.write_text(f"open({str(log)!r}, 'a').write('run')\nprint({json.dumps(answer)!r})\n")
+    config(
+        f"[profile prod]\nrole_arn={role_a.arn}\nsource_profile=tool\nmfa_serial={alice.serial}\n"
+        f"[profile tool]\ncredential_process={shlex.join([sys.executable, '-I', str(script)])}\n"
+    )
+    rolevault.install(profile="prod", mfa_callback=alice)
+    boto3.client("s3", region_name="eu-west-1")
+    assert not log.exists()
+    assert account_of() == A
+    assert log.read_text() == "run"
+    assert account_of(rolevault.session(profile="prod", mfa_callback=alice)) == A
+    assert log.read_text() == "run"
+    assert sts.count("AssumeRole") == 1
+
+
+def test_a_process_that_fails_is_botocores_error(config: Config, role_a: Role) -> None:
+    """botocore's own error, at the signature that needs the source."""
+    config(
+        f"[profile prod]\nrole_arn={role_a.arn}\nsource_profile=tool\n"
+        f"[profile tool]\ncredential_process={sys.executable} -c 'raise SystemExit(3)'\n"
+    )
+    rolevault.install(profile="prod")
+    with pytest.raises(CredentialRetrievalError, match="custom-process"):
+        account_of()
+
+
+def test_a_source_without_credentials_is_botocores_error(
+    config: Config, role_a: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source profile that holds nothing; neither the environment's keys and web
+    identity nor the machine's role answer for it.
+    """
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", alice.user.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", alice.user.secret_access_key)
+    monkeypatch.setenv("AWS_ROLE_ARN", role_a.arn)
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/")
+    config(
+        f"[profile prod]\nrole_arn={role_a.arn}\nsource_profile=empty\n"
+        "[profile empty]\nregion=eu-west-1\n"
+        f"[profile half]\nrole_arn={role_a.arn}\nsource_profile=partial\n"
+        "[profile partial]\naws_access_key_id=AKIAEXAMPLE\n"
+    )
+    with pytest.raises(InvalidConfigError, match='"empty" must have credentials'):
+        account_of(rolevault.session(profile="prod"))
+    with pytest.raises(PartialCredentialsError):
+        account_of(rolevault.session(profile="half"))
+
+
+def test_sso_as_source(
+    config: Config,
+    sts: LocalSts,
+    alice: Alice,
+    web: Web,
+    python: Python,
+    empty_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SSO's cached token buys the source credentials, once; they are a role's, so no
+    code is asked for, whatever the role demands.
+    """
+    machine = sts.add_role("Sso", account=HOME, trusts=[alice.user])
+    role = sts.add_role("Deploy", trusts=[machine.arn])
+    strict = sts.add_role("Strict", trusts=[machine.arn], mfa=True)
+    found = _temporary(sts, machine)
+    web.answers["/federation/credentials"] = {
+        "roleCredentials": {
+            "accessKeyId": found["AccessKeyId"],
+            "secretAccessKey": found["SecretAccessKey"],
+            "sessionToken": found["Token"],
+            "expiration": int((datetime.now(timezone.utc).timestamp() + 3600) * 1000),
+        }
+    }
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SSO", web.url)
+    start = "https://example.awsapps.com/start"
+    cache = empty_home / ".aws" / "sso" / "cache"
+    cache.mkdir(parents=True)
+    name = hashlib.sha1(start.encode(), usedforsecurity=False).hexdigest()
+    token = {"startUrl": start, "region": "eu-west-1", "accessToken": "t"}
+    (cache / f"{name}.json").write_text(json.dumps({**token, "expiresAt": later(hours=4)}))
+    config(
+        f"[profile prod]\nrole_arn={role.arn}\nsource_profile=sso\nmfa_serial={alice.serial}\n"
+        f"[profile sso]\nsso_start_url={start}\nsso_region=eu-west-1\n"
+        "sso_account_id=999988887777\nsso_role_name=Sso\n"
+        f"[profile strict]\nrole_arn={strict.arn}\nsource_profile=sso\nmfa_serial={SERIAL}\n"
+    )
+    script = (
+        "import rolevault, conftest\n"
+        "for profile in ('prod', 'prod', 'strict'):\n"
+        "    try:\n"
+        "        print(conftest.account_of(rolevault.session(profile=profile)))\n"
+        "    except Exception as error:\n"
+        "        print(str(error).split(' when ')[0])\n"
+    )
+    # Another process: botocore looks where the token is when it is imported.
+    output, errors = python(script).communicate(timeout=60)
+    assert output.splitlines() == [A, A, "An error occurred (AccessDenied)"], errors
+    assert web.requests == ["/federation/credentials"] * 2
+    assert sts.count("GetSessionToken") == 0
+
+
+def key_of(**options: Any) -> str:
+    credentials: Any = rolevault.session(**options).get_credentials()
+    return str(credentials.fetcher.key)
+
+
+def test_two_people_and_two_sources_never_share(
+    config: Config, sts: LocalSts, role_a: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One role, many ways to enter it: an entry each. botocore's own key leaves out
+    who is asking.
+    """
+    bob = sts.add_user("bob")
+    sso = "sso_start_url=https://{0}.example/start\nsso_region=eu-west-1\nsso_account_id=9\n"
+    sources = {
+        "bob": f"aws_access_key_id={bob.access_key_id}\naws_secret_access_key=x\n",
+        "process": "credential_process=tool one\n",
+        "process2": "credential_process=tool two\n",
+        "sso": sso.format("one") + "sso_role_name=R\n",
+        "sso2": sso.format("two") + "sso_role_name=R\n",
+        "sso3": sso.format("one") + "sso_role_name=S\n",
+        "new": "sso_session=s\nsso_account_id=9\nsso_role_name=R\n",
+        "login": "login_session=arn:aws:sts::999988887777:assumed-role/Admin/alice\n",
+        "web": f"role_arn={role_a.arn}\nweb_identity_token_file=/t\n",
+        "hop": f"role_arn={role_a.arn}\nsource_profile=base\n",
+        "process3": f"credential_process=tool one\n{keys(alice)}",
+    }
+    text = "[sso-session s]\nsso_start_url=https://three.example/start\nsso_region=eu-west-1\n"
+    for name, source in {**sources, "base2": keys(alice)}.items():
+        text += f"[profile {name}]\n{source}"
+        text += f"[profile by-{name}]\nrole_arn={role_a.arn}\nsource_profile={name}\n"
+    text += f"[profile by-base]\nrole_arn={role_a.arn}\nsource_profile=base\n"
+    for each in ("Environment", "EcsContainer", "Ec2InstanceMetadata"):
+        text += f"[profile by-{each}]\nrole_arn={role_a.arn}\ncredential_source={each}\n"
+    config(text)
+    found = {name: key_of(profile=f"by-{name}") for name in (*sources, "base")}
+    found |= {
+        each: key_of(profile=f"by-{each}") for each in ("EcsContainer", "Ec2InstanceMetadata")
+    }
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/x")
+    found["EcsContainer2"] = key_of(profile="by-EcsContainer")
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1/")
+    found["Ec2InstanceMetadata2"] = key_of(profile="by-Ec2InstanceMetadata")
+    assert len(set(found.values())) == len(found), found
+    # The same keys are the same person, wherever they stand.
+    assert key_of(profile="by-base2") == found["base"]
+    assert key_of(role_arn=role_a.arn, source_profile="base") == found["base"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", alice.user.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", alice.user.secret_access_key)
+    assert key_of(profile="by-Environment") == found["base"]
+    assert key_of(role_arn=role_a.arn) == found["base"]
+    assert sts.calls == []
+
+
+def test_a_role_from_a_role_profile_is_not_one_from_its_keys(
+    config: Config, role_a: Role, role_b: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An explicit role entered from the environment's profile: whether that is a
+    role with keys beside it, or the keys, tells two entries.
+    """
+    config(
+        f"[profile self]\nrole_arn={role_b.arn}\nsource_profile=self\n{keys(alice)}"
+        f"[profile plain]\n{keys(alice)}"
+    )
+    found = []
+    for profile in ("self", "plain"):
+        monkeypatch.setenv("AWS_PROFILE", profile)
+        found.append(key_of(role_arn=role_a.arn))
+    assert found[0] != found[1]
+
+
+@pytest.fixture
+def provider(sts: LocalSts) -> IdentityProvider:
+    return sts.add_identity_provider(account=HOME)
+
+
+@pytest.fixture
+def token_file(tmp_path: Path, provider: IdentityProvider) -> Path:
+    path = tmp_path / "token"
+    path.write_text(provider.token())
+    return path
+
+
+@pytest.fixture
+def pod(sts: LocalSts, provider: IdentityProvider) -> Role:
+    return sts.add_role("Pod", account=HOME, trusts=[provider.arn])
+
+
+@pytest.fixture
+def deploy(sts: LocalSts, config: Config, pod: Role, token_file: Path) -> Role:
+    """The role of the profile ``prod``, which is entered from ``web``, a web identity's."""
+    role = sts.add_role("Deploy", account=A, trusts=[pod])
+    config(
+        f"[profile web]\nrole_arn={pod.arn}\nweb_identity_token_file={token_file}\n"
+        f"[profile prod]\nrole_arn={role.arn}\nsource_profile=web\nmfa_serial={SERIAL}\n"
+    )
+    return role
+
+
+@pytest.mark.parametrize("where", ["profile", "environment"])
+def test_web_identity_as_source(
+    sts: LocalSts,
+    alice: Alice,
+    pod: Role,
+    deploy: Role,
+    token_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    """The token buys the source credentials; they are a role's, so no device is named,
+    whatever the role demands. A warm session reads no token and calls nothing.
+    """
+    options: dict[str, Any] = {"profile": "prod", "mfa_callback": alice}
+    if where == "environment":
+        monkeypatch.setenv("AWS_ROLE_ARN", pod.arn)
+        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token_file))
+        options = {"role_arn": deploy.arn, "mfa_serial": SERIAL, "mfa_callback": alice}
+    session = rolevault.session(**options)
+    assert account_of(session) == A
+    calls = ["AssumeRoleWithWebIdentity", "AssumeRole", "GetCallerIdentity"]
+    assert [each.action for each in sts.calls] == calls
+    token_file.unlink()
+    warm: Any = rolevault.session(**options).get_credentials()
+    assert warm.get_frozen_credentials().token == sts.sessions[-1].session_token
+    assert len(sts.calls) == 3
+    deploy.mfa = True
+    with pytest.raises(ClientError, match="AccessDenied"):
+        rolevault.ensure(session, refresh=True)
+    assert not any("SerialNumber" in each.params for each in sts.calls)
+    assert alice.requests == []
+
+
+def test_web_identity_is_read_anew(
+    sts: LocalSts,
+    provider: IdentityProvider,
+    deploy: Role,
+    token_file: Path,
+    clock: time_machine.Traveller,
+) -> None:
+    """The file's owner replaces it before the token ends: a session lives on with
+    what stands there then.
+    """
+    token_file.write_text(provider.token())
+    session = rolevault.session(profile="prod")
+    assert account_of(session) == A
+    clock.shift(2 * 3600)
+    token_file.write_text(provider.token())
+    assert account_of(session) == A
+    assert sts.count("AssumeRoleWithWebIdentity", "OK") == 2
+
+
+@pytest.mark.parametrize(
+    ("claims", "code"),
+    [({"seconds": -1}, "ExpiredTokenException"), ({"aud": "x"}, "InvalidIdentityToken")],
+)
+def test_a_bad_web_identity_is_stss_error(
+    provider: IdentityProvider, deploy: Role, token_file: Path, claims: dict[str, Any], code: str
+) -> None:
+    """What STS says of the token, as botocore's own credentials tell it."""
+    token_file.write_text(provider.token(**claims))
+    told = []
+    for session in (boto3.Session(profile_name="web"), rolevault.session(profile="prod")):
+        with pytest.raises(ClientError) as raised:
+            account_of(session)
+        told.append((type(raised.value).__name__, re.sub(r"\d{10}", "", str(raised.value))))
+    assert told[0] == told[1]
+    assert f"({code}) when calling the AssumeRoleWithWebIdentity" in told[0][1]
+
+
+def test_web_identity_alone_is_botocores(
+    sts: LocalSts, deploy: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role that is entered with a web identity is no role of ours: its own profile
+    signs with botocore's credentials, whatever is installed for other sessions.
+    """
+    with pytest.raises(ConfigurationError, match="web identity"):
+        rolevault.install(profile="web")
+    rolevault.install(deploy.arn, all_sessions=True)
+    theirs = boto3.Session(profile_name="web")
+    assert account_of(theirs) == HOME
+    credentials: Any = theirs.get_credentials()
+    assert credentials.method == "assume-role-with-web-identity"
+    assert sts.count("AssumeRole") == 0
+    # A profile of the environment is the source of the role that is installed.
+    monkeypatch.setenv("AWS_PROFILE", "web")
+    assert account_of(boto3.Session()) == A
+    rolevault.uninstall()
+    assert account_of(boto3.Session()) == HOME
