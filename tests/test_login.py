@@ -13,6 +13,7 @@ import botocore.credentials
 import botocore.exceptions
 import pytest
 import time_machine
+from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -145,6 +146,25 @@ def test_a_role_that_demands_mfa_of_a_login(
     told = [(each.outcome, each.has_code) for each in calls]
     assert told == [("AccessDenied", False), ("OK", True)]
     assert [each.serial for each in alice.requests] == [alice.serial]
+
+
+def test_a_login_of_a_role_asks_for_no_code(
+    sts: LocalSts, alice: Alice, config: Config, deploy: Role, sign_in: SignIn, web: Web
+) -> None:
+    """Who logged in as a role has no device: no code could work, so none is asked for."""
+    admin = sts.add_role("Admin", account="999988887777")
+    arn = f"arn:aws:sts::{admin.account}:assumed-role/Admin/alice"
+    SignIn(sts, admin, arn, web.url)
+    deploy.trusts, deploy.mfa = [admin.arn], True
+    config(
+        f"[profile console]\nlogin_session={arn}\n"
+        f"[profile prod]\nrole_arn={deploy.arn}\nsource_profile=console\n"
+        f"mfa_serial={alice.serial}\n"
+    )
+    with pytest.raises(ClientError, match="AccessDenied"):
+        account_of(rolevault.session(profile="prod", mfa_callback=alice))
+    assert alice.requests == []
+    assert not any("SerialNumber" in each.params for each in sts.calls)
 
 
 def test_a_login_without_a_token_is_botocores_error(sign_in: SignIn) -> None:

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError, CredentialRetrievalError
 from rolevault._device import Device, denial
 from rolevault._flight import Flights
 from rolevault._role import CHAINED_SECONDS, Role, digest
-from rolevault._source import ROLE_METHODS, Source
+from rolevault._source import Source
 from rolevault._store import Session, Store, issued
 from rolevault._sts import Keys, Sts, secretive
 from rolevault.errors import ConfigurationError
@@ -142,7 +142,7 @@ class Fetcher:
         source = self._source.resolve()
         if self.role.mfa_serial is None:
             return None
-        if source.method in ROLE_METHODS:
+        if self._source.is_role():
             logger.info(
                 "mfa_serial of %s is not sent: the source credentials are a role's (%s), and a "
                 "device belongs to a user.",

@@ -24,9 +24,8 @@ from botocore.exceptions import CredentialRetrievalError, InvalidConfigError, No
 from rolevault import _private, _profile
 from rolevault._flight import ForkLock
 
-#: Providers whose credentials are a role's. A code could never work with them:
-#: the MFA device belongs to a user.
-ROLE_METHODS = frozenset(
+#: Providers whose credentials are always a role's.
+_ROLE_METHODS = frozenset(
     {
         "assume-role",
         "assume-role-with-web-identity",
@@ -83,6 +82,16 @@ class Source:
             if self._credentials is None:
                 raise NoCredentialsError
             return self._credentials
+
+    def is_role(self) -> bool:
+        """Whether the credentials are a role's, as far as botocore tells. A code could
+        never work with them: the MFA device belongs to a user.
+        """
+        method = self.resolve().method
+        if method == "login":
+            # Of a console session, which is a user's or a role's.
+            return ":assumed-role/" in self.identity.get("login_session", "")
+        return method in _ROLE_METHODS
 
     def hop(self) -> Hop | None:
         """The role that the credentials belong to, where we are the one to enter it."""
