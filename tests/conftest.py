@@ -117,6 +117,20 @@ def role_b(sts: LocalSts, alice: Alice) -> Role:
     return sts.add_role("Audit", account="444455556666", trusts=[alice.user], mfa=True)
 
 
+Enter = Callable[..., boto3.Session]
+
+
+@pytest.fixture
+def enter(alice: Alice) -> Enter:
+    """A session of a role, as a script of hers that starts now would get it."""
+
+    def make(role: Role, **options: Any) -> boto3.Session:
+        options = {"mfa_serial": alice.serial, "mfa_callback": alice, **options}
+        return rolevault.session(role.arn, region_name="eu-west-1", **options)
+
+    return make
+
+
 Config = Callable[[str], Path]
 
 
@@ -149,6 +163,13 @@ def account_of(session: boto3.Session | None = None) -> str:
     """The account that STS says a session's credentials are of."""
     client = (session or boto3).client("sts", region_name="eu-west-1")
     return str(client.get_caller_identity()["Account"])
+
+
+def key_of(session: boto3.Session) -> str:
+    """The id of the key that a session signs with."""
+    credentials = session.get_credentials()
+    assert credentials is not None
+    return str(credentials.get_frozen_credentials().access_key)
 
 
 class Web:

@@ -5,11 +5,9 @@ credentials served while they are valid, and nothing lost or half-written.
 
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import time_machine
 from botocore.exceptions import (
@@ -21,30 +19,17 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 import rolevault
-from conftest import PASSPHRASE, Alice, account_of
+from conftest import PASSPHRASE, Alice, Enter, account_of, key_of
 from local_iam import Role
 from local_sts import Failure, LocalSts
 from rolevault import PassphraseRotatedError, Vault
 from rolevault._store import issued
 
-Enter = Callable[..., boto3.Session]
 
-
-@pytest.fixture
-def enter(alice: Alice, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch) -> Enter:
+@pytest.fixture(autouse=True)
+def two_attempts(clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore's own, so that its retries can be counted."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
-
-    def make(role: Role, **options: Any) -> boto3.Session:
-        options = {"mfa_serial": alice.serial, "mfa_callback": alice, **options}
-        return rolevault.session(role.arn, region_name="eu-west-1", **options)
-
-    return make
-
-
-def key_of(session: boto3.Session) -> str:
-    credentials = session.get_credentials()
-    assert credentials is not None
-    return str(credentials.get_frozen_credentials().access_key)
 
 
 #: What STS does, what its caller gets, and how often botocore asks in two attempts.

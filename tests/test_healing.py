@@ -6,7 +6,6 @@ the request is sent once more with new ones.
 import io
 import logging
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,29 +18,16 @@ from botocore.exceptions import ClientError
 from botocore.httpchecksum import AwsChunkedWrapper
 
 import rolevault
-from conftest import Alice
+from conftest import Alice, Enter, key_of
 from local_iam import Role
 from local_sts import LocalSts
 from rolevault._healing import _rewindable
 
-Enter = Callable[..., boto3.Session]
 
-
-@pytest.fixture
-def enter(sts: LocalSts, alice: Alice, monkeypatch: pytest.MonkeyPatch) -> Enter:
+@pytest.fixture(autouse=True)
+def one_server(sts: LocalSts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every service is the local STS, which answers in their words."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", sts.url)
-
-    def make(role: Role, **options: Any) -> boto3.Session:
-        options = {"mfa_serial": alice.serial, "mfa_callback": alice, **options}
-        return rolevault.session(role.arn, region_name="eu-west-1", **options)
-
-    return make
-
-
-def key_of(session: boto3.Session) -> str:
-    credentials = session.get_credentials()
-    assert credentials is not None
-    return str(credentials.get_frozen_credentials().access_key)
 
 
 #: What services call it, whom to ask how, and how it comes about.

@@ -3,7 +3,6 @@ One code for every role: the shared MFA session, and each exception to it.
 """
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -12,26 +11,15 @@ import time_machine
 from botocore.exceptions import ClientError, NoRegionError
 
 import rolevault
-from conftest import Alice, Config, Python, account_of
+from conftest import Alice, Config, Enter, Python, account_of
 from local_iam import Role
 from local_sts import LocalSts
 
 DAY = 24 * 3600
 
 
-@pytest.fixture
-def enter(alice: Alice) -> Callable[..., boto3.Session]:
-    """A session of a role, as a script that starts now would get it."""
-
-    def make(role: Role, **options: Any) -> boto3.Session:
-        options = {"mfa_serial": alice.serial, "mfa_callback": alice, **options}
-        return rolevault.session(role.arn, region_name="eu-west-1", **options)
-
-    return make
-
-
 def test_one_code_for_five_roles_and_the_next_process(
-    sts: LocalSts, alice: Alice, enter: Callable[..., boto3.Session], python: Python
+    sts: LocalSts, alice: Alice, enter: Enter, python: Python
 ) -> None:
     """GetSessionToken once; every role is entered through it, in other processes too."""
     roles = [
@@ -57,7 +45,7 @@ def test_turned_off(
     alice: Alice,
     role_a: Role,
     role_b: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
 ) -> None:
     """``mfa_session_seconds=0``: a code a role, sent to AssumeRole itself."""
     for role in (role_a, role_b, role_a):
@@ -71,7 +59,7 @@ def test_as_long_as_asked_for(
     sts: LocalSts,
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     clock: time_machine.Traveller,
 ) -> None:
     """
@@ -91,7 +79,7 @@ def test_as_long_as_asked_for(
 def test_a_roles_credentials_send_no_serial_number(
     sts: LocalSts,
     alice: Alice,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     config: Config,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -119,7 +107,7 @@ def test_temporary_keys_that_carry_mfa(
     sts: LocalSts,
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An MFA session in the environment serves: without a code first."""
@@ -134,7 +122,7 @@ def test_temporary_keys_without_mfa(
     sts: LocalSts,
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On AccessDenied, temporary keys try again with a code, given to AssumeRole itself."""
@@ -149,7 +137,7 @@ def test_a_longer_session_by_a_code_of_its_own(
     sts: LocalSts,
     alice: Alice,
     role_b: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     clock: time_machine.Traveller,
 ) -> None:
     """STS allows temporary callers an hour: an explicit longer one costs a code for that role."""
@@ -172,7 +160,7 @@ def test_get_session_token_denied(
     alice: Alice,
     role_a: Role,
     role_b: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     clock: time_machine.Traveller,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -198,7 +186,7 @@ def test_get_session_token_denied(
 
 
 def test_refresh_ignores_that_get_session_token_was_denied(
-    sts: LocalSts, alice: Alice, role_a: Role, enter: Callable[..., boto3.Session]
+    sts: LocalSts, alice: Alice, role_a: Role, enter: Enter
 ) -> None:
     """``ensure(refresh=True)`` tries again what was denied."""
     alice.user.deny.add("sts:GetSessionToken")
@@ -213,7 +201,7 @@ def test_refresh_ignores_that_get_session_token_was_denied(
 def test_a_limit_on_the_age_of_mfa(
     sts: LocalSts,
     alice: Alice,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     clock: time_machine.Traveller,
 ) -> None:
     """
@@ -241,7 +229,7 @@ def test_a_denial_that_no_code_helps_against(
     sts: LocalSts,
     alice: Alice,
     role_b: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     clock: time_machine.Traveller,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -272,7 +260,7 @@ def test_a_denial_that_no_code_helps_against(
 
 
 def test_a_young_mfa_session_is_not_doubted(
-    sts: LocalSts, alice: Alice, role_b: Role, enter: Callable[..., boto3.Session]
+    sts: LocalSts, alice: Alice, role_b: Role, enter: Enter
 ) -> None:
     """Denied through an MFA session of the last five minutes: no second code."""
     foreign = sts.add_role("Foreign", trusts=["arn:aws:iam::999988887777:user/bob"])
@@ -285,7 +273,7 @@ def test_a_young_mfa_session_is_not_doubted(
 def test_a_remembered_denial_without_an_mfa_session(
     sts: LocalSts,
     alice: Alice,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     clock: time_machine.Traveller,
     how: str,
 ) -> None:
@@ -304,7 +292,7 @@ def test_a_revoked_mfa_session_is_opened_anew(
     alice: Alice,
     role_a: Role,
     role_b: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     how: Any,
 ) -> None:
     """STS no longer knows the MFA session: another code, and another session, once."""
@@ -319,7 +307,7 @@ def test_a_script_that_runs_for_days(
     sts: LocalSts,
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     clock: time_machine.Traveller,
 ) -> None:
     """Two days in one process: a code each half day, asked for at the last moment only."""
@@ -338,7 +326,7 @@ def test_two_users_share_nothing(
     sts: LocalSts,
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The MFA session is of one user's key and device."""

@@ -17,8 +17,7 @@ import time_machine
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from botocore.exceptions import ClientError
 
-import rolevault
-from conftest import Alice, account_of
+from conftest import Alice, Enter, account_of
 from local_iam import Role
 from local_sts import LocalSts
 from rolevault import _provider
@@ -66,15 +65,6 @@ def botocores_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(_provider, "RoleCredentials", OnNextBotocore)
 
 
-@pytest.fixture
-def enter(alice: Alice, clock: time_machine.Traveller) -> Callable[..., boto3.Session]:
-    def make(role: Role, **options: Any) -> boto3.Session:
-        options = {"mfa_serial": alice.serial, "mfa_callback": alice, **options}
-        return rolevault.session(role.arn, region_name="eu-west-1", **options)
-
-    return make
-
-
 def of(session: boto3.Session) -> Any:
     return session.get_credentials()
 
@@ -94,7 +84,7 @@ def test_the_emulation_does_what_it_must() -> None:
 
 
 def test_a_failed_sign_in_raises_and_can_be_tried_again(
-    sts: LocalSts, role_a: Role, enter: Callable[..., boto3.Session]
+    sts: LocalSts, role_a: Role, enter: Enter
 ) -> None:
     """Its own reason at each call, never a placeholder; the next call works once STS does."""
     session = enter(role_a)
@@ -115,7 +105,7 @@ def test_a_failed_sign_in_raises_and_can_be_tried_again(
 
 
 def test_expired_credentials_are_never_given(
-    sts: LocalSts, role_a: Role, enter: Callable[..., boto3.Session], clock: time_machine.Traveller
+    sts: LocalSts, role_a: Role, enter: Enter, clock: time_machine.Traveller
 ) -> None:
     """After the end: new ones or the error, from every public member."""
     session = enter(role_a)
@@ -136,7 +126,7 @@ def test_renewals_are_ours(
     sts: LocalSts,
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     clock: time_machine.Traveller,
 ) -> None:
     """900-second sessions through real requests: our windows, one code."""
@@ -150,7 +140,7 @@ def test_renewals_are_ours(
 
 
 def test_what_is_public_tells_the_truth(
-    sts: LocalSts, role_a: Role, enter: Callable[..., boto3.Session], clock: time_machine.Traveller
+    sts: LocalSts, role_a: Role, enter: Enter, clock: time_machine.Traveller
 ) -> None:
     """
     ``refresh_needed`` and the expiry other tools look at follow our sessions;
@@ -171,7 +161,7 @@ def test_what_is_public_tells_the_truth(
     assert credentials.refresh_needed()
 
 
-def test_no_copies(role_a: Role, enter: Callable[..., boto3.Session]) -> None:
+def test_no_copies(role_a: Role, enter: Enter) -> None:
     """Deepcopy and pickle raise TypeError, before and after a sign-in, as botocore's do."""
     credentials = of(enter(role_a))
     for _ in range(2):
@@ -181,9 +171,7 @@ def test_no_copies(role_a: Role, enter: Callable[..., boto3.Session]) -> None:
         credentials.get_frozen_credentials()
 
 
-def test_botocores_own_refresh_would_get_ours(
-    role_a: Role, enter: Callable[..., boto3.Session]
-) -> None:
+def test_botocores_own_refresh_would_get_ours(role_a: Role, enter: Enter) -> None:
     """Should it ever run, it is given what signs, with its true end."""
     credentials = of(enter(role_a))
     metadata = credentials._refresh_using()

@@ -9,18 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
 import time_machine
 from botocore.exceptions import ClientError
 
 import rolevault
-from conftest import WARNINGS, Alice, Python, account_of
+from conftest import WARNINGS, Alice, Enter, Python, account_of, key_of
 from local_iam import Role
 from local_sts import LocalSts
 from rolevault import MfaRequest, SignInTimeoutError, _flight
@@ -98,21 +95,6 @@ class Typist:
         return self.alice(request)
 
 
-@pytest.fixture
-def enter(alice: Alice) -> Callable[..., boto3.Session]:
-    def make(role: Role, **options: Any) -> boto3.Session:
-        options = {"mfa_serial": alice.serial, "mfa_callback": alice, **options}
-        return rolevault.session(role.arn, region_name="eu-west-1", **options)
-
-    return make
-
-
-def key_of(session: boto3.Session) -> str:
-    credentials = session.get_credentials()
-    assert credentials is not None
-    return str(credentials.get_frozen_credentials().access_key)
-
-
 @pytest.mark.parametrize("turn", range(2))
 def test_a_thundering_herd(
     sts: LocalSts,
@@ -163,7 +145,7 @@ def test_nobody_waits_for_a_person_without_need(
     sts: LocalSts,
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     clock: time_machine.Traveller,
     python: Python,
 ) -> None:
@@ -212,7 +194,7 @@ def test_a_waiter_says_for_whom_and_gives_up(
     alice: Alice,
     role_a: Role,
     role_b: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     python: Python,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -231,7 +213,7 @@ def test_a_holder_that_ends_frees_the_next(
     sts: LocalSts,
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     python: Python,
     caplog: pytest.LogCaptureFixture,
     sent: signal.Signals,
@@ -250,7 +232,7 @@ def test_a_holder_that_ends_frees_the_next(
 
 
 def test_a_forked_child_does_not_keep_the_lock_of_a_killed_holder(
-    alice: Alice, role_a: Role, enter: Callable[..., boto3.Session], python: Python
+    alice: Alice, role_a: Role, enter: Enter, python: Python
 ) -> None:
     """The holder forks while its person types, and is killed: its child holds nothing."""
     script = SLOW_TYPIST.replace(
@@ -269,7 +251,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_holder(
 def test_ctrl_c_in_one_thread_is_not_anothers(
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The thread whose person pressed Ctrl-C gets it; the next one asks."""
@@ -300,7 +282,7 @@ def test_waiting_threads_share_a_failure(
     sts: LocalSts,
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
@@ -330,7 +312,7 @@ def test_waiting_threads_share_a_failure(
 def test_a_callback_that_needs_what_it_helps_with(
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     options: dict[str, int],
     refresh: bool,
 ) -> None:
@@ -379,7 +361,7 @@ def test_children_keep_working(
     sts: LocalSts,
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     tmp_path: Path,
     method: str,
     uses: int,
@@ -400,9 +382,7 @@ def test_children_keep_working(
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_no_lock_crosses_a_fork(
-    alice: Alice, role_a: Role, enter: Callable[..., boto3.Session]
-) -> None:
+def test_no_lock_crosses_a_fork(alice: Alice, role_a: Role, enter: Enter) -> None:
     """A child forked while another thread signs in is not held up by its locks."""
     valid = enter(role_a)
     key_of(valid)
@@ -470,7 +450,7 @@ print(events)
 def test_in_memory_no_file_is_opened_and_no_system_call_made(
     alice: Alice,
     role_a: Role,
-    enter: Callable[..., boto3.Session],
+    enter: Enter,
     python: Python,
     tmp_path: Path,
 ) -> None:

@@ -13,32 +13,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
 import time_machine
 
 import rolevault
-from conftest import PASSPHRASE, Alice, account_of
+from conftest import PASSPHRASE, Alice, Enter, account_of
 from local_iam import Role
 from local_sts import LocalSts
 from rolevault import SignInTimeoutError, Vault, WrongPassphraseError
 from rolevault._passphrase import PassphraseSource
 from rolevault._store import Session, Store
-
-Enter = Callable[..., boto3.Session]
-
-
-@pytest.fixture
-def enter(alice: Alice) -> Enter:
-    """A session of a role, as a script that starts now would get it."""
-
-    def make(role: Role, **options: Any) -> boto3.Session:
-        options = {"mfa_serial": alice.serial, "mfa_callback": alice, **options}
-        return rolevault.session(role.arn, region_name="eu-west-1", **options)
-
-    return make
 
 
 @contextlib.contextmanager

@@ -5,43 +5,24 @@ the lifetime, and ``ensure``.
 
 import datetime
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import boto3
 import pytest
 import time_machine
 from botocore.exceptions import ClientError
 
 import rolevault
-from conftest import Alice, account_of
+from conftest import Alice, Enter, account_of, key_of
 from local_iam import Role
 from local_sts import LocalSts
 from rolevault import ConfigurationError, MfaRequest, MfaRequiredError
-
-Enter = Callable[..., boto3.Session]
-
-
-@pytest.fixture
-def enter(alice: Alice, clock: time_machine.Traveller) -> Enter:
-    def make(role: Role, **options: Any) -> boto3.Session:
-        options = {"mfa_serial": alice.serial, "mfa_callback": alice, **options}
-        return rolevault.session(role.arn, region_name="eu-west-1", **options)
-
-    return make
 
 
 @pytest.fixture(autouse=True)
 def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """botocore's own retries have tests of their own; here each attempt is counted."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-
-
-def key_of(session: boto3.Session) -> str:
-    credentials = session.get_credentials()
-    assert credentials is not None
-    return str(credentials.get_frozen_credentials().access_key)
 
 
 def left(until: datetime.datetime) -> float:
