@@ -2,6 +2,8 @@
 What a script pays for having rolevault around: nothing that it does not use.
 """
 
+import ast
+import graphlib
 import json
 import os
 from pathlib import Path
@@ -83,6 +85,24 @@ def test_the_vault_is_first_touched_by_a_signature(python: Python, empty_home: P
     assert not [name for _, name in seen if ".aws/rolevault" in name]
     assert {event for event, _ in seen} == {"open"}
     assert not (empty_home / ".aws").exists()
+
+
+def test_modules_import_in_one_direction() -> None:
+    """Whoever reads one module needs those below it and no other; also for what is
+    imported late, or for types alone.
+    """
+    import rolevault
+
+    sources = {path.stem: path for path in Path(rolevault.__file__).parent.glob("*.py")}
+    below: dict[str, set[str]] = {name: set() for name in sources}
+    for name, path in sources.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("rolevault"):
+                module = str(node.module).partition(".")[2]
+                names = [module] if module else [each.name for each in node.names]
+                below[name] |= {each if each in sources else "__init__" for each in names}
+    assert below["_install"] > {"_profile", "_session"}
+    graphlib.TopologicalSorter(below).prepare()
 
 
 def test_the_public_names() -> None:

@@ -10,6 +10,7 @@ fetcher looks into the ``vault`` and else asks ``_sts``, with a code of the
 from rolevault._install import ensure, install, is_installed, session, uninstall
 from rolevault._mfa import MfaRequest
 from rolevault._rotation import rotate_passphrase
+from rolevault._version import __version__ as __version__
 from rolevault.errors import (
     ConfigurationError,
     InsecureVaultError,
@@ -27,8 +28,6 @@ from rolevault.errors import (
     WrongPassphraseError,
 )
 from rolevault.vault import Vault
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ConfigurationError",

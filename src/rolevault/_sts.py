@@ -14,6 +14,7 @@ from botocore.exceptions import HTTPClientError, NoRegionError
 from botocore.parsers import ResponseParserError
 
 from rolevault import _private
+from rolevault._version import __version__
 
 #: Where a partition's STS answers when nobody named a region. Only ``aws`` has
 #: an endpoint for all regions.
@@ -81,8 +82,6 @@ class Sts:
         :param carries_code: its one call carries a code and is never repeated.
         :raises NoRegionError: neither the user nor the partition names one.
         """
-        from rolevault import __version__
-
         access_key, secret_key, token = keys
         region = self._region()
         if region is None:
