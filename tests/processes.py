@@ -138,7 +138,7 @@ class Numbers:
 
 def kill_writes(path: str, times: str, seed: str) -> None:
     """Kill a process that writes and writes, at a random moment."""
-    numbers, chance = Numbers(Path(path)), random.Random(seed)  # noqa: S311
+    numbers, chance = Numbers(Path(path)), random.Random(seed)
     for _ in range(int(times)):
         child = fork(numbers.count)
         time.sleep(chance.uniform(0, 0.012))
@@ -152,7 +152,7 @@ def kill_rotations(path: str, times: str, seed: str) -> None:
     """Kill a process that rotates: two of three in the moments when it writes,
     the others at any.
     """
-    numbers, chance = Numbers(Path(path)), random.Random(seed)  # noqa: S311
+    numbers, chance = Numbers(Path(path)), random.Random(seed)
     reader, writer = os.pipe()
     rotated = 0
 
@@ -195,12 +195,12 @@ def kill_each_call(path: str, what: str) -> None:
         def strike(name: str, args: tuple[Any, ...]) -> None:
             nonlocal seen
             seen += 1
-            if seen == kth:  # noqa: B023  called within this turn only
+            if seen == kth:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         def work() -> None:
             with system_calls(strike):
-                numbers.put(vault) if what == "write" else numbers.rotate()  # noqa: B023
+                numbers.put(vault) if what == "write" else numbers.rotate()
 
         vault = Vault(path, numbers.passphrase)
         len(vault)  # its key is held: the child derives none
@@ -223,12 +223,12 @@ def create_killed(path: str) -> None:
         def strike(name: str, args: tuple[Any, ...]) -> None:
             nonlocal seen
             seen += 1
-            if seen == kth:  # noqa: B023
+            if seen == kth:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         def work() -> None:
             with system_calls(strike):
-                Vault(place, FIRST)["a"] = {"n": 1}  # noqa: B023
+                Vault(place, FIRST)["a"] = {"n": 1}
 
         status = wait(fork(work))
         vault = Vault(place, FIRST)
@@ -404,7 +404,7 @@ def quick_place() -> Iterator[Path]:
     """A vault's path where many files can be synced quickly: in memory, if there is
     such a place.
     """
-    memory = Path("/dev/shm")  # noqa: S108
+    memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as made:
         yield Path(made) / "rolevault" / "vault"
 

@@ -153,7 +153,9 @@ def test_the_default_costs_are_rfc_9106s_second_choice() -> None:
 def test_weak_costs_are_raised_and_strong_ones_kept(costs: Costs) -> None:
     """No cost falls below the default, none falls at all, and the result is allowed."""
     raised = costs.raised()
-    assert all(new >= max(old, least) for new, old, least in zip(raised, costs, (65536, 3, 4)))  # noqa: B905
+    assert all(
+        new >= max(old, least) for new, old, least in zip(raised, costs, (65536, 3, 4), strict=True)
+    )
     assert raised.bearable
 
 

@@ -756,8 +756,8 @@ def test_each_system_call_may_fail(path: Path, what: str) -> None:
             if name in ("close", "flock"):  # they free what they were called on, or never fail
                 return
             seen += 1
-            if seen == kth:  # noqa: B023
-                raise OSError(number, os.strerror(number))  # noqa: B023
+            if seen == kth:
+                raise OSError(number, os.strerror(number))
 
         try:
             with system_calls(refuse):

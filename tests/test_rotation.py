@@ -227,7 +227,7 @@ def test_what_was_written_is_opened_before_it_takes_the_place(
         def sync(descriptor: int) -> None:
             if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
                 blob = os.pread(descriptor, _envelope.MAX_FILE, 0)
-                spoiled.append(os.pwrite(descriptor, spoil(blob), 0))  # noqa: B023
+                spoiled.append(os.pwrite(descriptor, spoil(blob), 0))
             real(descriptor)
 
         with monkeypatch.context() as patch:

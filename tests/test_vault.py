@@ -311,10 +311,10 @@ def test_what_does_not_open_is_never_overwritten(
         if known is vault and how == "passphrase":
             continue
         for act in (
-            lambda: len(known),  # noqa: B023
-            lambda: known.update(b={"n": 2}),  # noqa: B023
-            lambda: known.pop("a"),  # noqa: B023
-            lambda: known.open(),  # noqa: B023
+            lambda: len(known),
+            lambda: known.update(b={"n": 2}),
+            lambda: known.pop("a"),
+            lambda: known.open(),
             lambda: rotate_passphrase(OTHER, old=passphrase, vault_path=path),
         ):
             with pytest.raises(error):
