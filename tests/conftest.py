@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import hypothesis
 import pytest
 import time_machine
 
@@ -35,6 +36,12 @@ CHEAP = _kdf.Costs(m=19456, t=1, p=1)
 WARNINGS = "error,ignore:datetime.datetime.utc:DeprecationWarning"
 
 TESTS = Path(__file__).parent
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 # Whoever started us in the background has these ignored, and so would every
 # process that the tests start: a Ctrl-C would reach nobody.

@@ -112,7 +112,7 @@ def test_what_was_written_is_read() -> None:
 
 
 @given(storable_contents)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_all_contents_survive(contents: Contents) -> None:
     """Whatever JSON can hold comes back equal."""
     blob = write(HEADER, DATA_KEY, contents)
@@ -120,7 +120,7 @@ def test_all_contents_survive(contents: Contents) -> None:
 
 
 @given(st.text(min_size=1))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_any_text_is_a_passphrase(passphrase: str) -> None:
     """Any text opens what it locked, and nothing is trimmed from it."""
     header, data_key = new_header(passphrase, costs=CHEAP)

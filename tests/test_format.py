@@ -83,7 +83,7 @@ def test_the_document_alone_suffices_to_read(name: str) -> None:
 
 
 @given(storable_contents)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_the_second_reader_reads_what_we_write(contents: Contents) -> None:
     """Whatever rolevault writes, the document's reader reads."""
     blob = _envelope.write(HEADER, DATA_KEY, contents)
@@ -108,7 +108,7 @@ def _theirs(blob: bytes) -> object:
 
 
 @given(hostile_files())
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 def test_both_readers_answer_the_same(blob: bytes) -> None:
     """To any file, the document's reader and rolevault give one answer, errors included."""
     assert _ours(blob) == _theirs(blob)

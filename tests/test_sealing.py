@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rolevault import _sealing
@@ -62,14 +62,12 @@ def test_we_open_what_cobblestone_seals(size: int) -> None:
 
 
 @given(st.binary(max_size=3 * CHUNK), st.binary(max_size=64), st.binary(min_size=32, max_size=32))
-@settings(deadline=None)
 def test_what_was_sealed_opens(plaintext: bytes, context: bytes, key: bytes) -> None:
     """The same key and context give back what was sealed."""
     assert unseal(key, seal(key, plaintext, context), context) == plaintext
 
 
 @given(st.binary(max_size=200), st.data())
-@settings(deadline=None)
 def test_both_implementations_refuse_the_same(whole: bytes, data: st.DataObject) -> None:
     """cryptography.cobblestone and we agree on what is no sealed message."""
     cobblestone = pytest.importorskip("cryptography.cobblestone", reason="cryptography < 50")
