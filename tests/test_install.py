@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore
 import botocore.session
 import pytest
-from botocore.credentials import CredentialProvider, Credentials
+from botocore.credentials import CredentialProvider, CredentialResolver, Credentials
 
 import rolevault
 from conftest import Alice, account_of
@@ -408,6 +409,67 @@ def test_another_install_serves_the_sessions_of_libraries_on(
     rolevault.uninstall()
     assert account_of(library) == "999988887777"
     assert len(alice.requests) == 1
+
+
+@pytest.mark.parametrize("how", ["default", "given", "again"])
+def test_a_session_that_waited_is_given_back(
+    options: Options, role_b: Role, alice: Alice, how: str
+) -> None:
+    """A session that was made under one installation, and first resolves under
+    another one that is its own: after ``uninstall()`` it has no role.
+    """
+    rolevault.install(**options)
+    session = boto3.Session(region_name="eu-west-1")
+    if how != "given":
+        boto3.DEFAULT_SESSION = session
+    if how == "again":
+        rolevault.uninstall()
+    given = session if how == "given" else None
+    rolevault.install(**{**options, "role_arn": role_b.arn}, session=given)
+    assert account_of(session) == role_b.account
+    rolevault.uninstall()
+    assert account_of(session) == "999988887777"
+    rolevault.install(**options, session=session)
+    assert account_of(session) == "111122223333"
+
+
+def test_a_chain_in_use_gives_the_role_back(options: Options) -> None:
+    """A thread has the session's chain in hand while another one uninstalls."""
+    session = _private.botocore_session(rolevault.install(**options))
+    chain = session.get_component("credential_provider")
+    rolevault.uninstall()
+    found = chain.load_credentials()
+    assert found is not None
+    assert found.method == "env"
+
+
+def test_another_initializers_chain_comes_back(options: Options, alice: Alice) -> None:
+    """Whoever else puts a chain into new sessions: it is the source, and it is back
+    after ``uninstall()``.
+    """
+
+    class Corporate(CredentialProvider):
+        METHOD, CANONICAL_NAME = "custom-corporate", "customCorporate"
+
+        def load(self) -> Credentials:
+            user = alice.user
+            return Credentials(user.access_key_id, user.secret_access_key, method=self.METHOD)
+
+    def initialize(session: botocore.session.Session) -> None:
+        session.lazy_register_component(
+            "credential_provider", lambda: CredentialResolver([Corporate()])
+        )
+
+    botocore.register_initializer(initialize)
+    try:
+        rolevault.install(all_sessions=True, **options)
+        session = boto3.Session(region_name="eu-west-1")
+        assert account_of(session) == "111122223333"
+        rolevault.uninstall()
+        found: Any = session.get_credentials()
+        assert found.method == "custom-corporate"
+    finally:
+        botocore.unregister_initializer(initialize)
 
 
 def test_callables_are_compared_by_identity(options: Options) -> None:

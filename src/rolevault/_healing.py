@@ -14,6 +14,7 @@ from weakref import ref
 import botocore.session
 
 from rolevault._credentials import RoleCredentials
+from rolevault._flight import ForkLock
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ _RESENT = "rolevault_resent"
 _ACCESS_KEY_ID = re.compile(r"(?:Credential=|AWS )([A-Z0-9]{16,128})[/:]")
 
 
+#: botocore's register of handlers has no lock.
+_registering = ForkLock()
+
+
 class Healer:
     """The two handlers of one session's clients."""
 
@@ -43,14 +48,17 @@ class Healer:
         self._credentials = ref(credentials)
 
     def register(self, session: botocore.session.Session) -> None:
-        """Clients that the session makes from now on heal themselves."""
-        session.register("request-created", self.note, unique_id="rolevault-note")
-        session.register("needs-retry", self.needs_retry, unique_id="rolevault-heal")
+        """Clients that the session makes from now on heal themselves, by this one alone."""
+        with _registering:
+            self.unregister(session)
+            session.register("request-created", self.note, unique_id="rolevault-note")
+            session.register("needs-retry", self.needs_retry, unique_id="rolevault-heal")
 
     @staticmethod
     def unregister(session: botocore.session.Session) -> None:
-        session.unregister("request-created", unique_id="rolevault-note")
-        session.unregister("needs-retry", unique_id="rolevault-heal")
+        with _registering:
+            session.unregister("request-created", unique_id="rolevault-note")
+            session.unregister("needs-retry", unique_id="rolevault-heal")
 
     def note(self, **event: Any) -> None:
         """Keep in the request's context who signed it. A client with keys of its

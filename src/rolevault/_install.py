@@ -4,6 +4,7 @@ Scripts and applications install; libraries never do.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,7 +19,7 @@ from botocore.credentials import CredentialResolver
 from rolevault import _limits, _private, _profile
 from rolevault._flight import ForkLock
 from rolevault._role import Options, Role
-from rolevault._session import NEW, Before, is_async, put_back, take_over
+from rolevault._session import NEW, Before, is_async, put_back, take_over, wait_in
 from rolevault.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -216,27 +217,30 @@ def _initialize(session: botocore.session.Session) -> None:
     # Called inside every new session's constructor: whether the session is
     # ours to serve is known only when it resolves its credentials.
     if not is_async(session):
-        before = Before.of(session)
-        take_over(session, lambda: _chain(session, before))
+        wait_in(session, partial(_chain, session, NEW))
 
 
 def _chain(session: botocore.session.Session, before: Before) -> CredentialResolver:
     chain = before.build(session)
     with _lock:
-        if _installed is None or not _concerns(_installed, session):
+        installation = _installed
+        if installation is None or not _concerns(installation, session):
             return chain
-        _installed.before.setdefault(session, NEW)
-        return _with_role(_installed.role, session, chain)
+        installation.before.setdefault(session, NEW)
+        return _with_role(installation.role, session, chain, lambda: _installed is installation)
 
 
 def _with_role(
-    role: Role, session: botocore.session.Session, chain: CredentialResolver
+    role: Role,
+    session: botocore.session.Session,
+    chain: CredentialResolver,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> CredentialResolver:
     # What signs is loaded with the first session that needs it: import and
     # install() are paid by every script, also by those that never sign.
     from rolevault._provider import resolver_with
 
-    return resolver_with(role, session, chain)
+    return resolver_with(role, session, chain, wanted)
 
 
 def _concerns(installation: _Installation, session: botocore.session.Session) -> bool:

@@ -2,7 +2,7 @@
 put together: hop by hop, down to the keys of a user or a machine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import botocore.credentials
 import botocore.session
@@ -25,6 +25,8 @@ class RoleVaultProvider(CredentialProvider):
 
     :param rest: the chain without us, where the source credentials of a role
         given by its ARN come from.
+    :param wanted: whether the role still is the session's: a thread may resolve
+        while another one uninstalls.
     """
 
     METHOD = METHOD
@@ -32,27 +34,34 @@ class RoleVaultProvider(CredentialProvider):
     CANONICAL_NAME = "customRoleVault"
 
     def __init__(
-        self, role: Role, session: botocore.session.Session, rest: CredentialResolver
+        self,
+        role: Role,
+        session: botocore.session.Session,
+        rest: CredentialResolver,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(session)
         self._hops = _Hops(session, rest)
         self._role = role
         self._session = session
+        self._wanted = wanted
         self._loading = ForkLock()
         self._credentials: RoleCredentials | None = None
 
-    def load(self) -> RoleCredentials:
-        """The same object for every thread; nothing is asked before it signs.
+    def load(self) -> RoleCredentials | None:
+        """The same object for every thread; nothing is asked before it signs. None
+        where the role was uninstalled meanwhile: the chain goes on.
 
         :raises BotoCoreError: the profile's sources contradict each other.
         """
         with self._loading:
             if self._credentials is None:
-                self._credentials = self._hops.credentials(self._role, ())
-                # Another role's may stand there, of an installation before.
-                Healer.unregister(self._session)
-                Healer(self._credentials).register(self._session)
-            return self._credentials
+                credentials = self._hops.credentials(self._role, ())
+                if not self._wanted():
+                    return None
+                self._credentials = credentials
+                Healer(credentials).register(self._session)
+            return self._credentials if self._wanted() else None
 
 
 class _Hops:
@@ -110,13 +119,16 @@ class _Hops:
 
 
 def resolver_with(
-    role: Role, session: botocore.session.Session, chain: CredentialResolver
+    role: Role,
+    session: botocore.session.Session,
+    chain: CredentialResolver,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> CredentialResolver:
     """The session's own chain, which is left as it is, with our provider in it."""
     # A chain holds at most one of ours.
     rest = [each for each in chain.providers if not isinstance(each, RoleVaultProvider)]
     ours = CredentialResolver(list(rest))
-    place(RoleVaultProvider(role, session, CredentialResolver(rest)), role, ours)
+    place(RoleVaultProvider(role, session, CredentialResolver(rest), wanted), role, ours)
     return ours
 
 

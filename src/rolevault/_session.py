@@ -2,6 +2,7 @@
 putting it back. Several threads may resolve at once; botocore has no lock there.
 """
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,7 +28,12 @@ class Before(NamedTuple):
 
     @classmethod
     def of(cls, session: botocore.session.Session) -> "Before":
-        return cls(_private.resolved(session), *_private.credential_provider(session))
+        credentials = _private.resolved(session)
+        chain, make = _private.credential_provider(session)
+        if isinstance(make, _Once) and make.asks:
+            # What it would build depends on who is installed then.
+            return cls(credentials, None, None)
+        return cls(credentials, chain, make)
 
     @property
     def has_own_keys(self) -> bool:
@@ -38,27 +44,53 @@ class Before(NamedTuple):
         """The chain that the session would have without us."""
         if self.chain is not None:
             return self.chain
-        return self.make() if self.make is not None else standard_chain(session)
+        if self.make is not None:
+            return self.make()
+        with contextlib.suppress(ValueError):  # no such component
+            first: Before = session.get_component(_FIRST)
+            return first.build(session)
+        return standard_chain(session)
 
 
-#: A session that had nothing yet. To remember what would build its chain would
-#: keep it alive: that is a method of the session itself.
+#: A session that waits for who is installed when it resolves. What stood there
+#: first is kept in the session itself: it may be a method of the session, and
+#: kept elsewhere would keep that alive.
 NEW = Before(None, None, None)
+_FIRST = "rolevault_first"
 
 
-def take_over(session: botocore.session.Session, make: MakeChain) -> None:
-    """``make`` builds the chain at the first resolution, once."""
-    made: list[CredentialResolver] = []
-    making = ForkLock()
+class _Once:
+    """Builds the chain at the first resolution, once.
 
-    def once() -> CredentialResolver:
-        with making:
-            if not made:
-                made.append(make())
-            return made[0]
+    :param asks: whether the chain is ours is known only then.
+    """
 
+    def __init__(self, make: MakeChain, asks: bool) -> None:
+        self._make = make
+        self.asks = asks
+        self._made: CredentialResolver | None = None
+        self._making = ForkLock()
+
+    def __call__(self) -> CredentialResolver:
+        with self._making:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+
+def take_over(session: botocore.session.Session, make: MakeChain, *, asks: bool = False) -> None:
+    """``make`` builds the chain at the first resolution, once.
+
+    :param asks: it looks then whether the session is ours to serve.
+    """
     _private.set_resolved(session, None)
-    session.lazy_register_component("credential_provider", once)
+    session.lazy_register_component("credential_provider", _Once(make, asks))
+
+
+def wait_in(session: botocore.session.Session, make: MakeChain) -> None:
+    """Take over a session that was just made, and may never be ours to serve."""
+    session.register_component(_FIRST, Before.of(session))
+    take_over(session, make, asks=True)
 
 
 def put_back(session: botocore.session.Session, before: Before, make: MakeChain) -> None:
@@ -77,7 +109,7 @@ def put_back(session: botocore.session.Session, before: Before, make: MakeChain)
     elif before.make is not None:
         session.lazy_register_component("credential_provider", before.make)
     else:
-        take_over(session, make)
+        take_over(session, make, asks=True)
     _private.set_resolved(session, own_keys or before.credentials)
     if isinstance(before.credentials, RoleCredentials):
         Healer(before.credentials).register(session)

@@ -213,8 +213,6 @@ class AioRoleVaultProvider(CredentialProvider):
                 chain = resolver_with(self.role, twin, standard_chain(twin))
                 credentials = chain.get_provider(METHOD).load()
                 assert isinstance(credentials, RoleCredentials)  # noqa: S101  for the type checker
-                # Another role's may stand there, of an installation before.
-                Healer.unregister(self.session)
                 _AioHealer(credentials).register(self.session)
                 self._loaded = AioRoleCredentials(credentials)
             return self._loaded
