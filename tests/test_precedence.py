@@ -183,6 +183,30 @@ def test_an_explicit_role_with_a_profile(bob: User, sts: LocalSts, role_a: Role)
     assert set(who_entered(sts)) == {"bob"}
 
 
+def test_a_named_profile_of_a_session_that_chose_it_by_itself(
+    bob: User, sts: LocalSts, role_a: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 11 once more: whether a default session was there already changes nothing."""
+    monkeypatch.setenv("AWS_PROFILE", "bob")
+    for install in (rolevault.install, rolevault.session):
+        boto3.setup_default_session()
+        assert account_of(install(role_a.arn, profile="bob", external_id=install.__name__)) == A
+    assert who_entered(sts) == ["bob", "bob"]
+
+
+def test_a_profile_that_nobody_asks_is_not_judged(
+    bob: User, sts: LocalSts, role_a: Role, empty_home: Path
+) -> None:
+    """Rows 8 and 9: with keys in the environment an explicit role has its source,
+    whatever is wrong with the default profile; as in botocore.
+    """
+    with (empty_home / ".aws" / "config").open("a") as config:
+        config.write(f"[default]\nrole_arn={role_a.arn}\nsource_profile=gone\n")
+    rolevault.install(role_a.arn)
+    assert account_of() == A
+    assert who_entered(sts) == ["alice"]
+
+
 def test_a_profile_for_a_session_of_another(bob: User, sts: LocalSts, role_a: Role) -> None:
     """Row 11 again, put into a session that has another profile: the named one counts."""
     for options in ({"profile": "a"}, {"role_arn": role_a.arn, "profile": "bob"}):
@@ -246,6 +270,8 @@ def test_keys_that_shadow_a_profile_are_told_of(
     config.parent.mkdir()
     config.write_text(f"[profile p]\nrole_arn={role_a.arn}\ncredential_source=Environment\n")
     rolevault.session(profile="p")
+    boto3.setup_default_session()
+    rolevault.install(profile="p", session=boto3.Session())
     assert "wins over" not in caplog.text
     monkeypatch.setenv("AWS_PROFILE", "p")
     rolevault.install()

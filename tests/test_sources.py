@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 import time_machine
+from botocore.credentials import CredentialProvider
 from botocore.exceptions import (
     ClientError,
     CredentialRetrievalError,
@@ -268,6 +269,39 @@ def test_two_people_and_two_sources_never_share(
     assert key_of(profile="by-Environment") == found["base"]
     assert key_of(role_arn=role_a.arn) == found["base"]
     assert sts.calls == []
+
+
+@pytest.mark.parametrize("hop", [False, True])
+def test_a_strangers_provider_hides_nobody(
+    config: Config, sts: LocalSts, role_a: Role, role_b: Role, alice: Alice, hop: bool
+) -> None:
+    """A provider that somebody put into the chain may have nothing: the profile
+    behind it tells two people apart.
+    """
+
+    class Stranger(CredentialProvider):
+        METHOD, CANONICAL_NAME = "custom-stranger", "customStranger"
+
+        def load(self) -> None:
+            return None
+
+    bob = sts.add_user("bob")
+    bobs = f"aws_access_key_id={bob.access_key_id}\naws_secret_access_key=x\n"
+    role = f"role_arn={role_b.arn}\n"
+    config(
+        f"[profile one]\n{keys(alice)}[profile two]\n{bobs}"
+        f"[profile one-hop]\n{role}source_profile=one\n"
+        f"[profile two-hop]\n{role}source_profile=two\n"
+    )
+    found = set()
+    for name in ("one", "two"):
+        session = boto3.Session(profile_name=f"{name}-hop" if hop else name)
+        chain: Any = session._session.get_component("credential_provider")
+        chain.providers.insert(0, Stranger())
+        rolevault.install(role_a.arn, session=session)
+        credentials: Any = session.get_credentials()
+        found.add(credentials.fetcher.key)
+    assert len(found) == 2
 
 
 def test_a_role_from_a_role_profile_is_not_one_from_its_keys(

@@ -92,10 +92,15 @@ class _Hops:
         if role.profile not in (None, profile):
             # Named together with a role_arn, and put into a session of another one.
             return self._of_profile(role, role.profile, visited)
-        methods = [provider.METHOD for provider in self._rest.providers]
+        rest = CredentialResolver(list(self._rest.providers))
+        if role.profile is not None:
+            # A named profile beats the environment's keys, as in botocore.
+            rest.remove("env")
+        methods = [provider.METHOD for provider in rest.providers]
         if _profile.is_role(_profile.fields(self._session, profile)) and "assume-role" in methods:
-            return self._of_role_chain(role, profile, methods.index("assume-role"))
-        return _source.of_chain(self._session, self._rest)
+            before = CredentialResolver(rest.providers[: methods.index("assume-role")])
+            return self._of_role_chain(role, profile, before)
+        return _source.of_chain(self._session, rest)
 
     def _of_profile(self, role: Role, profile: str, visited: Sequence[str]) -> Source:
         if _profile.is_hop(self._session, profile):
@@ -107,15 +112,22 @@ class _Hops:
         hop = self.credentials(role.hop(values), visited)
         return Source({"hop": hop.fetcher.key}, lambda: hop)
 
-    def _of_role_chain(self, role: Role, profile: str, place: int) -> Source:
-        """The session's own chain, with our hop where botocore would assume the role."""
-        hop = self._hop(role, profile, ())
-        before = CredentialResolver(self._rest.providers[:place])
+    def _of_role_chain(self, role: Role, profile: str, before: CredentialResolver) -> Source:
+        """The session's own chain, with our hop where botocore would assume the role.
+
+        :param before: what botocore asks first.
+        """
+        identity = _source.ahead(before)
+        hop: Source | None = None
+        if "access_key_id" not in identity:
+            hop = self._hop(role, profile, ())
+            identity = {**identity, **hop.identity}
 
         def load() -> Credentials:
-            return before.load_credentials() or hop.resolve()
+            # What is wrong with a profile that nobody asks is no error, as in botocore.
+            return before.load_credentials() or (hop or self._hop(role, profile, ())).resolve()
 
-        return Source(_source.ahead(before) or hop.identity, load)
+        return Source(identity, load)
 
 
 def resolver_with(

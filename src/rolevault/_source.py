@@ -102,8 +102,9 @@ class Source:
 def of_chain(session: botocore.session.Session, chain: CredentialResolver) -> Source:
     """What the session would use without us."""
     identity = ahead(chain)
-    if not identity:
-        identity = {**_identity(session, _profile.chosen(session))}
+    if "access_key_id" not in identity:
+        # A stranger's provider may have nothing, and then the profile decides.
+        identity |= _identity(session, _profile.chosen(session))
         if "access_key_id" not in identity:
             identity |= _set_in_environment(*_CONTAINER)
         if any(provider.METHOD == "env" for provider in chain.providers):
@@ -112,8 +113,8 @@ def of_chain(session: botocore.session.Session, chain: CredentialResolver) -> So
 
 
 def ahead(chain: CredentialResolver) -> dict[str, Any]:
-    """What answers ahead of every profile: the environment's keys, and providers
-    that somebody put into the chain. Nothing, where a profile decides.
+    """What may answer ahead of every profile: the environment's keys, and providers
+    that somebody put into the chain.
     """
     key = os.environ.get("AWS_ACCESS_KEY_ID")
     # A provider that is not botocore's is known by its name alone.
