@@ -274,6 +274,41 @@ def test_unreadable_configuration_is_botocores_error(config: Config) -> None:
         rolevault.install()
 
 
+@pytest.mark.parametrize("file", ["config", "credentials"])
+def test_a_file_that_cannot_be_read_is_named(
+    config: Config, empty_home: Path, role_a: Role, file: str
+) -> None:
+    """botocore takes it for one that is not there, and says no word."""
+    config("").unlink()
+    (empty_home / ".aws" / file).mkdir()
+    with pytest.raises(ConfigurationError, match=rf"config=.*{file}: it cannot be read: Is a dir"):
+        rolevault.install()
+
+
+def test_a_profile_behind_an_explicit_role_is_judged(config: Config, role_a: Role) -> None:
+    """Whatever its sources are, a mistake among them is found at ``install()``."""
+    config(
+        f"[profile wrong]\nrole_arn={role_a.arn}\ncredential_source=environment\n"
+        f"[profile both]\nsource_profile=base\ncredential_source=Environment\n"
+        f"[profile gone]\nsource_profile=nowhere\n"
+        f"[profile none]\nrole_arn={role_a.arn}\n"
+        f"[profile loop]\nrole_arn={role_a.arn}\nsource_profile=pool\n"
+        f"[profile pool]\nrole_arn={role_a.arn}\nsource_profile=loop\n"
+    )
+    for call in (rolevault.install, rolevault.session):
+        for profile in ("wrong", "both", "gone"):
+            with pytest.raises(InvalidConfigError):
+                call(role_a.arn, profile=profile)
+        for profile, error in (
+            ("loop", InfiniteLoopConfigError),
+            ("none", PartialCredentialsError),
+        ):
+            with pytest.raises(error):
+                call(role_a.arn, profile=profile)
+            with pytest.raises(error):
+                call(role_a.arn, source_profile=profile)
+
+
 def test_a_profile_without_a_role_says_what_was_looked_at(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

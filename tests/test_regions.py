@@ -37,7 +37,7 @@ def config(empty_home: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def regional(monkeypatch: pytest.MonkeyPatch) -> None:
-    """botocore's default differs by release (legacy until 1.36)."""
+    """botocore's default differs by release (legacy until 1.40)."""
     monkeypatch.setenv("AWS_STS_REGIONAL_ENDPOINTS", "regional")
 
 
@@ -58,6 +58,16 @@ def test_the_first_clients_region() -> None:
     session.client("s3", region_name="ap-south-1", aws_access_key_id="x", aws_secret_access_key="x")
     meta = Sts(_private.botocore_session(session), "aws").client(KEYS).meta
     assert meta.endpoint_url == "https://sts.ap-south-1.amazonaws.com"
+
+
+def test_a_later_clients_region() -> None:
+    """It is not asked elsewhere because another client was made meanwhile."""
+    session = boto3.Session()
+    keys: Any = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    session.client("s3", region_name="eu-west-1", **keys)
+    sts = Sts(_private.botocore_session(session), "aws")
+    session.client("s3", region_name="ap-south-1", **keys)
+    assert sts.client(KEYS).meta.endpoint_url == "https://sts.eu-west-1.amazonaws.com"
 
 
 def test_a_chain_is_asked_in_one_region() -> None:

@@ -75,7 +75,8 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
         values = role_values(session, profile)
     role = Role.given(role_arn, options, values, explicit=named is not None)
     keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= os.environ.keys()
-    if role.is_profiles and keys and session.instance_variables().get("profile") is None:
+    chosen_by_name = named or session.instance_variables().get("profile")
+    if role.is_profiles and keys and chosen_by_name is None:
         logger.warning(
             "AWS_ACCESS_KEY_ID is set and wins over profile %s, as in boto3: requests are signed "
             "with that key and not with the role. Unset it, or name the profile with profile=.",
@@ -84,8 +85,11 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
     if source is not None and source not in session.available_profiles:
         rule = f"there is no such profile in {session.get_config_variable('config_file')}."
         raise ConfigurationError(option="source_profile", value=repr(source), rule=rule)
-    if role_arn is None:
+    named_source = role.source_profile or role.credential_source
+    if role_arn is None or (role.profile is not None and named_source is not None):
         check_sources(session, vars(role))
+    elif (behind := role.source_profile or role.profile) and is_hop(session, behind):
+        check_sources(session, role_values(session, behind))
     if role.duration_is_wish and role.mfa_serial and (role.duration_seconds or 0) > CHAINED_SECONDS:
         logger.info(
             "duration_seconds=%d of profile %s is served an hour at a time, renewed through the "
@@ -149,6 +153,8 @@ def require_role(session: botocore.session.Session, profile: str) -> None:
     found = fields(session, profile)
     if is_role(found):
         return
+    for option in ("config_file", "credentials_file"):
+        _check_readable(session.get_config_variable(option))
     if profile != "default" and profile not in session.full_config.get("profiles", {}):
         raise ProfileNotFound(profile=profile)
     config, credentials = _sections(session, profile)
@@ -161,6 +167,18 @@ def require_role(session: botocore.session.Session, profile: str) -> None:
             "Add one, name another profile, or pass role_arn=."
         )
     raise ConfigurationError(option="profile", value=repr(profile), rule=rule)
+
+
+def _check_readable(path: str) -> None:
+    # botocore takes a file that it may not read for one that is not there.
+    try:
+        with open(os.path.expanduser(path), "rb"):
+            pass
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        rule = f"it cannot be read: {error.strerror}."
+        raise ConfigurationError(option="config", value=path, rule=rule) from None
 
 
 def check_sources(session: botocore.session.Session, values: Mapping[str, Any]) -> None:

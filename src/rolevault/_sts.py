@@ -61,6 +61,8 @@ class Sts:
     def __init__(self, session: botocore.session.Session, partition: str) -> None:
         self._session = session
         self._partition = partition
+        # Of the client for which the role's credentials are looked for first.
+        self._first_region = _private.last_region(session)
 
     @property
     def endpoint(self) -> str | None:
@@ -105,7 +107,8 @@ class Sts:
 
     def _region(self) -> str | None:
         session = self._session
-        region = session.get_config_variable("region") or _private.last_region(session)
+        region = session.get_config_variable("region") or self._first_region
+        region = region or _private.last_region(session)
         default = _PARTITION_REGIONS.get(self._partition)
         if region is None:
             return default
