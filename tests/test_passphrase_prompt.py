@@ -138,6 +138,23 @@ def test_rotation_asks_for_the_old_one_then_for_the_new(vault_path: Path) -> Non
     assert Vault(vault_path, "twelve drummers drumming")["old"] == {}
 
 
+def test_rotation_at_the_terminal_leaves_the_configured_one_wrong(
+    vault_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What the environment gives was the old one; it opens nothing any longer, in
+    the process that rotated either.
+    """
+    Vault(vault_path, PASSPHRASE)["old"] = {}
+    monkeypatch.setenv("ROLEVAULT_PASSPHRASE", PASSPHRASE)
+    with at_terminal("rotate") as person:
+        for _ in range(2):
+            prompted(person)
+            person.type("twelve drummers drumming\r")
+        person.sees("carried 1\nWrongPassphraseError")
+        assert person.leaves() == 0
+
+
 def test_wrong_passphrase_is_its_own_error(vault_path: Path) -> None:
     """
     Typed wrongly three times: the file is left as it is, and the error shows
