@@ -533,6 +533,33 @@ def test_a_customised_chain_is_the_source(
     assert account_of(session) == "111122223333"
 
 
+@pytest.mark.parametrize("derives", [False, True])
+def test_a_resolver_of_somebodys_own_is_asked_as_a_whole(
+    derives: bool, options: Options, alice: Alice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that botocore wants of a chain is ``load_credentials()``: what it does there
+    is kept, and it is the source.
+    """
+
+    class Corporate:
+        def load_credentials(self) -> Credentials:
+            return Credentials(alice.user.access_key_id, alice.user.secret_access_key)
+
+    class Derived(Corporate, CredentialResolver):
+        pass
+
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    session = boto3.Session()
+    chain = Derived([]) if derives else Corporate()
+    _private.botocore_session(session).register_component("credential_provider", chain)
+    for external_id in ("one", "two"):
+        rolevault.install(session=session, external_id=external_id, **options)
+        assert account_of(session) == "111122223333"
+    rolevault.uninstall()
+    assert provider_of(session) is chain
+
+
 def test_region_of_the_session(options: Options) -> None:
     """``region_name`` makes a default session of that region; the old one, of its
     own, comes back.

@@ -137,11 +137,32 @@ def resolver_with(
     wanted: Callable[[], bool] = lambda: True,
 ) -> CredentialResolver:
     """The session's own chain, which is left as it is, with our provider in it."""
-    # A chain holds at most one of ours.
-    rest = [each for each in chain.providers if not isinstance(each, RoleVaultProvider)]
+    rest = _providers(chain)
     ours = CredentialResolver(list(rest))
     place(RoleVaultProvider(role, session, CredentialResolver(rest), wanted), role, ours)
     return ours
+
+
+def _providers(chain: CredentialResolver) -> list[CredentialProvider]:
+    """What the chain asks; of ours, at most one stands in it."""
+    if getattr(chain.load_credentials, "__func__", None) is CredentialResolver.load_credentials:
+        return [each for each in chain.providers if not isinstance(each, RoleVaultProvider)]
+    return [_Chain(chain)]
+
+
+class _Chain(CredentialProvider):
+    """Somebody's own resolver, which need not ask providers one by one: it is asked
+    as a whole.
+    """
+
+    def __init__(self, chain: CredentialResolver) -> None:
+        super().__init__()
+        self.METHOD = type(chain).__qualname__
+        self._chain = chain
+
+    def load(self) -> Credentials | None:
+        found: Credentials | None = self._chain.load_credentials()
+        return found
 
 
 def place(provider: CredentialProvider, role: Role, chain: CredentialResolver) -> None:
