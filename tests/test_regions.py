@@ -110,6 +110,15 @@ def test_the_partitions_that_people_use(partition: str, host: str) -> None:
     assert endpoint(partition).endpoint_url == f"https://{host}"
 
 
+@pytest.mark.parametrize(
+    ("partition", "region_name"),
+    [("aws", "aws-global"), ("aws-cn", "cn-north-1"), ("aws-us-gov", "us-gov-west-1")],
+)
+def test_the_global_region_is_of_one_partition(partition: str, region_name: str) -> None:
+    """``aws-global`` in a session sends nobody's role to another partition's STS."""
+    assert endpoint(partition, region_name="aws-global").region_name == region_name
+
+
 def test_a_region_of_the_partition_is_kept() -> None:
     """The session's region serves where the role's partition has it."""
     meta = endpoint("aws-cn", region_name="cn-northwest-1")

@@ -115,10 +115,10 @@ class Sts:
         if default is None:
             return str(region)
         # A region of another partition cannot know the role.
-        known = region in session.get_available_regions("sts", self._partition)
-        elsewhere = any(
-            region in session.get_available_regions("sts", partition)
+        having = [
+            partition
             for partition in session.get_available_partitions()
-            if partition != self._partition
-        )
-        return str(region) if known or not elsewhere else default
+            # "aws-global" is of none but aws, too.
+            if region in session.get_available_regions("sts", partition, allow_non_regional=True)
+        ]
+        return str(region) if self._partition in having or not having else default
