@@ -218,6 +218,9 @@ def test_static_keys_of_a_source_beat_its_role(
     ("text", "error", "match"),
     [
         ("source_profile=nowhere", InvalidConfigError, 'source_profile "nowhere"'),
+        ("source_profile=", InvalidConfigError, 'source_profile ""'),
+        ("credential_source=", InvalidConfigError, 'credential source ""'),
+        ("source_profile=\ncredential_source=", InvalidConfigError, "both"),
         ("source_profile=base\ncredential_source=Environment", InvalidConfigError, "both"),
         ("", PartialCredentialsError, "source_profile or credential_source"),
         ("credential_source=Elsewhere", InvalidConfigError, '"Elsewhere"'),
@@ -263,8 +266,9 @@ def test_a_missing_profile_is_botocores_error(config: Config, role_a: Role) -> N
         rolevault.install(profile="nowhere")
     with pytest.raises(ProfileNotFound):
         rolevault.install(role_a.arn, profile="nowhere", session=boto3.Session())
-    with pytest.raises(ConfigurationError, match="source_profile='nowhere'"):
-        rolevault.install(role_a.arn, source_profile="nowhere")
+    for name in ("nowhere", ""):
+        with pytest.raises(ConfigurationError, match=f"source_profile='{name}': there is no such"):
+            rolevault.install(role_a.arn, source_profile=name)
 
 
 def test_unreadable_configuration_is_botocores_error(config: Config) -> None:

@@ -41,9 +41,10 @@ _TEXTS = {
         "must be a region's name, as eu-west-1.",
     ),
     "profile": _PROFILE,
-    "source_profile": _PROFILE,
+    # That there is none of this name is found where the sources are judged.
+    "source_profile": (r"(?s:.*)", _PROFILE[1]),
     "credential_source": (
-        r"(?s:.+)",
+        r"(?s:.*)",
         "must be Environment, Ec2InstanceMetadata or EcsContainer.",
     ),
     "mfa_process": (r"[^\0]*[^\0\s][^\0]*", "must be a command that prints a code."),

@@ -85,8 +85,8 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
     if source is not None and source not in session.available_profiles:
         rule = f"there is no such profile in {session.get_config_variable('config_file')}."
         raise ConfigurationError(option="source_profile", value=repr(source), rule=rule)
-    named_source = role.source_profile or role.credential_source
-    if role_arn is None or (role.profile is not None and named_source is not None):
+    has_source = role.source_profile is not None or role.credential_source is not None
+    if role_arn is None or (role.profile is not None and has_source):
         check_sources(session, vars(role))
     elif (behind := role.source_profile or role.profile) and is_hop(session, behind):
         check_sources(session, role_values(session, behind))
