@@ -13,7 +13,7 @@ import botocore.session
 import pytest
 import time_machine
 from botocore.credentials import AssumeRoleCredentialFetcher
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, CredentialRetrievalError
 from botocore.utils import JSONFileCache
 
 import rolevault
@@ -140,6 +140,25 @@ def test_a_refresh_in_the_advisory_window_is_taken(sts: LocalSts, role: Role) ->
     first = frozen(session)
     with time_machine.travel(sts.now() + 3600 - 600, tick=True):
         assert frozen(session) != first
+
+
+def test_credentials_that_come_too_late_do_not_sign(
+    sts: LocalSts, role: Role, clock: time_machine.Traveller
+) -> None:
+    """A laptop that sleeps while STS answers: an error, and not a signature that a
+    service will refuse; the next request tries again.
+    """
+    session = rolevault.session(role.arn)
+
+    def sleep(**event: Any) -> None:
+        clock.shift(3601)
+
+    session.events.register("after-call.sts.AssumeRole", sleep)
+    credentials: Any = session.get_credentials()
+    with pytest.raises(CredentialRetrievalError, match=r"ended at .*: try again"):
+        credentials.get_frozen_credentials()
+    session.events.unregister("after-call.sts.AssumeRole", sleep)
+    assert account_of(session) == "111122223333"
 
 
 def test_credentials_with_a_device_refresh(sts: LocalSts, role_a: Role, alice: Alice) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal, NoReturn
 
+from botocore.exceptions import CredentialRetrievalError
 from botocore.parsers import ResponseParserError
 
 from rolevault import _flight
@@ -77,16 +78,21 @@ def issued(kind: str, about: Mapping[str, Any], answer: Mapping[str, Any]) -> Se
     """The session in STS's answer, shaped as it stands in the vault.
 
     :raises ResponseParserError: it holds none, or not all of them.
+    :raises CredentialRetrievalError: they have ended, by this machine's clock.
     """
     credentials = dict(answer.get("Credentials", {}))
     if not credentials.keys() >= {"AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"}:
         raise ResponseParserError("STS's answer holds no credentials. Try again.")
-    end = credentials["Expiration"]
+    end, now = credentials["Expiration"], time.time()
+    if end.timestamp() <= now:
+        # To sign with them would be refused later, somewhere else.
+        message = f"STS's session ended at {end}, before it came: try again, and look at the clock"
+        raise CredentialRetrievalError(provider="rolevault", error_msg=message)
     credentials["Expiration"] = end.astimezone(timezone.utc).isoformat()
     value = {
         "kind": kind,
         "about": {name: text for name, text in about.items() if text is not None},
-        "issued": time.time(),
+        "issued": now,
         "Credentials": credentials,
     }
     return Session(value)
