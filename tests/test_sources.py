@@ -271,6 +271,37 @@ def test_two_people_and_two_sources_never_share(
     assert sts.calls == []
 
 
+def test_people_without_a_profile_never_share(
+    empty_home: Path, role_a: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for what botocore asks after every profile: a container's address and
+    token, and the files of boto 2.
+    """
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    found = [key_of(role_arn=role_a.arn)]
+    for person in ("one", "two"):
+        old, boto = empty_home / f"{person}.ec2", empty_home / f"{person}.boto"
+        old.write_text(f"AWSAccessKeyId={person}\nAWSSecretKey=x\n")
+        boto.write_text(f"[Credentials]\naws_access_key_id={person}\naws_secret_access_key=x\n")
+        for name, value in [
+            ("AWS_CREDENTIAL_FILE", str(old)),
+            ("BOTO_CONFIG", str(boto)),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", person),
+            ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", f"/{person}"),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1/{person}"),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN", person),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", person),
+        ]:
+            with monkeypatch.context() as there:
+                there.setenv(name, value)
+                found.append(key_of(role_arn=role_a.arn))
+    assert len(set(found)) == len(found)
+    # A file that nobody asks may be broken.
+    monkeypatch.setenv("AWS_CREDENTIAL_FILE", "/nowhere")
+    assert key_of(role_arn=role_a.arn) == found[0]
+
+
 @pytest.mark.parametrize("hop", [False, True])
 def test_a_strangers_provider_hides_nobody(
     config: Config, sts: LocalSts, role_a: Role, role_b: Role, alice: Alice, hop: bool

@@ -5,6 +5,7 @@ A warm start needs only the latter, read from configuration alone: no process
 is started and no network asked while the vault serves.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -19,10 +20,16 @@ from botocore.credentials import (
     EnvProvider,
     ReadOnlyCredentials,
 )
-from botocore.exceptions import CredentialRetrievalError, InvalidConfigError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    CredentialRetrievalError,
+    InvalidConfigError,
+    NoCredentialsError,
+)
 
 from rolevault import _private, _profile
 from rolevault._flight import ForkLock
+from rolevault._role import digest
 
 #: Providers whose credentials are always a role's.
 _ROLE_METHODS = frozenset(
@@ -48,7 +55,14 @@ _FIELDS = (
     "sso_role_name",
 )
 _WEB_IDENTITY = ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
-_CONTAINER = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+_CONTAINER = (
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+)
+_CONTAINER_TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105  the variable's name
+#: Of boto 2, which botocore still reads: files with keys, asked after every profile.
+_OLD_FILES = ("ec2-credentials-file", "boto-config")
 
 
 @runtime_checkable
@@ -106,7 +120,7 @@ def of_chain(session: botocore.session.Session, chain: CredentialResolver) -> So
         # A stranger's provider may have nothing, and then the profile decides.
         identity |= _identity(session, _profile.chosen(session))
         if "access_key_id" not in identity:
-            identity |= _set_in_environment(*_CONTAINER)
+            identity |= _old_files(chain) | _container()
         if any(provider.METHOD == "env" for provider in chain.providers):
             identity |= _set_in_environment(*_WEB_IDENTITY)
     return Source(identity, chain.load_credentials)
@@ -157,7 +171,7 @@ def of_name(session: botocore.session.Session, credential_source: str, profile: 
     if method == "env":
         identity = {"access_key_id": os.environ.get("AWS_ACCESS_KEY_ID")}
     elif method == "container-role":
-        identity |= _set_in_environment(*_CONTAINER)
+        identity |= _container()
     else:
         endpoint = session.get_config_variable("ec2_metadata_service_endpoint")
         identity |= {"endpoint": endpoint} if endpoint else {}
@@ -177,6 +191,24 @@ def of_name(session: botocore.session.Session, credential_source: str, profile: 
         return credentials
 
     return Source(identity, load)
+
+
+def _old_files(chain: CredentialResolver) -> dict[str, Any]:
+    for provider in chain.providers:
+        if provider.METHOD in _OLD_FILES:
+            # What is wrong with a file that nobody asks is no error, as in botocore.
+            with contextlib.suppress(BotoCoreError):
+                if found := provider.load():
+                    return {provider.METHOD: found.access_key}
+    return {}
+
+
+def _container() -> dict[str, Any]:
+    """Who a container is: one address can serve several, by their tokens."""
+    identity = _set_in_environment(*_CONTAINER)
+    if token := os.environ.get(_CONTAINER_TOKEN):
+        identity[_CONTAINER_TOKEN] = digest(token)
+    return identity
 
 
 def _set_in_environment(*names: str) -> dict[str, Any]:
