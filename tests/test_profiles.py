@@ -5,6 +5,7 @@ What else than keys can be a source stands in ``test_sources.py``.
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -279,14 +280,41 @@ def test_unreadable_configuration_is_botocores_error(config: Config) -> None:
 
 
 @pytest.mark.parametrize("file", ["config", "credentials"])
+@pytest.mark.parametrize("call", [rolevault.install, rolevault.session])
 def test_a_file_that_cannot_be_read_is_named(
-    config: Config, empty_home: Path, role_a: Role, file: str
+    config: Config,
+    empty_home: Path,
+    role_a: Role,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    call: Callable[..., boto3.Session],
 ) -> None:
-    """botocore takes it for one that is not there, and says no word."""
+    """botocore takes it for one that is not there, and says no word: instead of what
+    is missing, we say why.
+    """
+    elsewhere = empty_home / "elsewhere"
+    elsewhere.write_text(f"[profile orphan]\nrole_arn={role_a.arn}\nsource_profile=gone\n")
     config("").unlink()
     (empty_home / ".aws" / file).mkdir()
-    with pytest.raises(ConfigurationError, match=rf"config=.*{file}: it cannot be read: Is a dir"):
-        rolevault.install()
+    named = rf"config=.*{file}: it cannot be read: Is a dir"
+    options: dict[str, str]
+    for options in (
+        {},
+        {"profile": "prod"},
+        {"role_arn": role_a.arn, "profile": "prod"},
+        {"role_arn": role_a.arn, "source_profile": "prod"},
+    ):
+        with pytest.raises(ConfigurationError, match=named):
+            call(**options)
+    with pytest.raises(ConfigurationError, match=named):
+        rolevault.install(role_a.arn, profile="prod", session=boto3.Session())
+    monkeypatch.setenv("AWS_PROFILE", "prod")
+    with pytest.raises(ConfigurationError, match=named):
+        call()
+    if file == "credentials":
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(elsewhere))
+        with pytest.raises(ConfigurationError, match=named):
+            call(profile="orphan")
 
 
 def test_a_profile_behind_an_explicit_role_is_judged(config: Config, role_a: Role) -> None:

@@ -15,6 +15,7 @@ import boto3
 import botocore
 import botocore.session
 from botocore.credentials import CredentialResolver
+from botocore.exceptions import ProfileNotFound
 
 from rolevault import _limits, _private, _profile
 from rolevault._flight import ForkLock
@@ -210,7 +211,11 @@ def _session_for(default: boto3.Session | None, options: "Options") -> boto3.Ses
             return default
         own = _private.botocore_session(default).instance_variables()
         profile, region = profile or own.get("profile"), region or own.get("region")
-    return boto3.Session(profile_name=profile, region_name=region)
+    try:
+        return boto3.Session(profile_name=profile, region_name=region)
+    except ProfileNotFound:
+        _profile.check_readable(botocore.session.Session())
+        raise
 
 
 def _initialize(session: botocore.session.Session) -> None:

@@ -71,10 +71,12 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
         if role_arn is None:
             require_role(session, profile)
         elif profile not in session.available_profiles:
+            check_readable(session)
             raise ProfileNotFound(profile=profile)
         values = role_values(session, profile)
     role = Role.given(role_arn, options, values, explicit=named is not None)
-    keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= os.environ.keys()
+    # Empty ones are none to botocore.
+    keys = os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY")
     chosen_by_name = named or session.instance_variables().get("profile")
     if role.is_profiles and keys and chosen_by_name is None:
         logger.warning(
@@ -83,6 +85,7 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
             role.profile,
         )
     if source is not None and source not in session.available_profiles:
+        check_readable(session)
         rule = f"there is no such profile in {session.get_config_variable('config_file')}."
         raise ConfigurationError(option="source_profile", value=repr(source), rule=rule)
     has_source = role.source_profile is not None or role.credential_source is not None
@@ -153,8 +156,7 @@ def require_role(session: botocore.session.Session, profile: str) -> None:
     found = fields(session, profile)
     if is_role(found):
         return
-    for option in ("config_file", "credentials_file"):
-        _check_readable(session.get_config_variable(option))
+    check_readable(session)
     if profile != "default" and profile not in session.full_config.get("profiles", {}):
         raise ProfileNotFound(profile=profile)
     config, credentials = _sections(session, profile)
@@ -169,16 +171,22 @@ def require_role(session: botocore.session.Session, profile: str) -> None:
     raise ConfigurationError(option="profile", value=repr(profile), rule=rule)
 
 
-def _check_readable(path: str) -> None:
-    # botocore takes a file that it may not read for one that is not there.
-    try:
-        with open(os.path.expanduser(path), "rb"):
+def check_readable(session: botocore.session.Session) -> None:
+    """Ask this before saying that something is not there: botocore takes a file that
+    it may not read for an empty one.
+
+    :raises ConfigurationError: there is such a file.
+    """
+    for option in ("config_file", "credentials_file"):
+        path = session.get_config_variable(option)
+        try:
+            with open(os.path.expanduser(path), "rb"):
+                pass
+        except FileNotFoundError:
             pass
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        rule = f"it cannot be read: {error.strerror}."
-        raise ConfigurationError(option="config", value=path, rule=rule) from None
+        except OSError as error:
+            rule = f"it cannot be read: {error.strerror}."
+            raise ConfigurationError(option="config", value=path, rule=rule) from None
 
 
 def check_sources(session: botocore.session.Session, values: Mapping[str, Any]) -> None:
@@ -233,6 +241,7 @@ def check_source(
             provider="assume-role", cred_var="source_profile or credential_source"
         )
     if source not in session.full_config.get("profiles", {}):
+        check_readable(session)
         raise InvalidConfigError(
             error_msg=f'The source_profile "{source}" referenced in the profile "{profile}" '
             "does not exist."
