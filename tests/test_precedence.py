@@ -272,7 +272,10 @@ def test_keys_that_shadow_a_profile_are_told_of(
     rolevault.session(profile="p")
     boto3.setup_default_session()
     rolevault.install(profile="p", session=boto3.Session())
-    assert "wins over" not in caplog.text
     monkeypatch.setenv("AWS_PROFILE", "p")
+    with monkeypatch.context() as without:
+        without.setenv("AWS_ACCESS_KEY_ID", "")  # which is none
+        rolevault.session()
+    assert "wins over" not in caplog.text
     rolevault.install()
     assert "AWS_ACCESS_KEY_ID is set and wins over profile p" in caplog.text
