@@ -114,9 +114,8 @@ def test_a_profiles_chain_is_botocores(tmp_path: Path, monkeypatch: pytest.Monke
     """A source profile is asked in botocore's own order, and nothing but the profile:
     neither the environment nor the machine answers for it.
     """
-    methods = [
-        each.METHOD for each in _private.profile_chain(botocore.session.Session(), "x").providers
-    ]
+    chain = _private.profile_chain(botocore.session.Session(), "x", None)
+    methods = [each.METHOD for each in chain.providers]
     assert methods[:3] == ["assume-role-with-web-identity", "sso", "shared-credentials-file"]
     assert {"custom-process", "config-file"} < set(methods)
     assert not {"env", "assume-role", "container-role", "iam-role"} & set(methods)

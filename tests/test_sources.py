@@ -6,7 +6,6 @@ first miss, and not while the vault serves. Its errors pass unchanged.
 
 import hashlib
 import json
-import re
 import shlex
 import sys
 from datetime import datetime, timezone
@@ -15,7 +14,6 @@ from typing import Any
 
 import boto3
 import pytest
-import time_machine
 from botocore.credentials import CredentialProvider
 from botocore.exceptions import (
     ClientError,
@@ -27,9 +25,7 @@ from botocore.exceptions import (
 import rolevault
 from conftest import Alice, Config, Python, Web, account_of, keys, later
 from local_iam import Role
-from local_oidc import IdentityProvider
 from local_sts import LocalSts
-from rolevault import ConfigurationError
 
 HOME, A = "999988887777", "111122223333"
 SERIAL = f"arn:aws:iam::{HOME}:mfa/alice"
@@ -292,6 +288,7 @@ def test_people_without_a_profile_never_share(
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1/{person}"),
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN", person),
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", person),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1/{person}"),
         ]:
             with monkeypatch.context() as there:
                 there.setenv(name, value)
@@ -350,122 +347,3 @@ def test_a_role_from_a_role_profile_is_not_one_from_its_keys(
         monkeypatch.setenv("AWS_PROFILE", profile)
         found.append(key_of(role_arn=role_a.arn))
     assert found[0] != found[1]
-
-
-@pytest.fixture
-def provider(sts: LocalSts) -> IdentityProvider:
-    return sts.add_identity_provider(account=HOME)
-
-
-@pytest.fixture
-def token_file(tmp_path: Path, provider: IdentityProvider) -> Path:
-    path = tmp_path / "token"
-    path.write_text(provider.token())
-    return path
-
-
-@pytest.fixture
-def pod(sts: LocalSts, provider: IdentityProvider) -> Role:
-    return sts.add_role("Pod", account=HOME, trusts=[provider.arn])
-
-
-@pytest.fixture
-def deploy(sts: LocalSts, config: Config, pod: Role, token_file: Path) -> Role:
-    """The role of the profile ``prod``, which is entered from ``web``, a web identity's."""
-    role = sts.add_role("Deploy", account=A, trusts=[pod])
-    config(
-        f"[profile web]\nrole_arn={pod.arn}\nweb_identity_token_file={token_file}\n"
-        f"[profile prod]\nrole_arn={role.arn}\nsource_profile=web\nmfa_serial={SERIAL}\n"
-    )
-    return role
-
-
-@pytest.mark.parametrize("where", ["profile", "environment"])
-def test_web_identity_as_source(
-    sts: LocalSts,
-    alice: Alice,
-    pod: Role,
-    deploy: Role,
-    token_file: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    where: str,
-) -> None:
-    """The token buys the source credentials; they are a role's, so no device is named,
-    whatever the role demands. A warm session reads no token and calls nothing.
-    """
-    options: dict[str, Any] = {"profile": "prod", "mfa_callback": alice}
-    if where == "environment":
-        monkeypatch.setenv("AWS_ROLE_ARN", pod.arn)
-        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token_file))
-        options = {"role_arn": deploy.arn, "mfa_serial": SERIAL, "mfa_callback": alice}
-    session = rolevault.session(**options)
-    assert account_of(session) == A
-    calls = ["AssumeRoleWithWebIdentity", "AssumeRole", "GetCallerIdentity"]
-    assert [each.action for each in sts.calls] == calls
-    token_file.unlink()
-    warm: Any = rolevault.session(**options).get_credentials()
-    assert warm.get_frozen_credentials().token == sts.sessions[-1].session_token
-    assert len(sts.calls) == 3
-    deploy.mfa = True
-    with pytest.raises(ClientError, match="AccessDenied"):
-        rolevault.ensure(session, refresh=True)
-    assert not any("SerialNumber" in each.params for each in sts.calls)
-    assert alice.requests == []
-
-
-def test_web_identity_is_read_anew(
-    sts: LocalSts,
-    provider: IdentityProvider,
-    deploy: Role,
-    token_file: Path,
-    clock: time_machine.Traveller,
-) -> None:
-    """The file's owner replaces it before the token ends: a session lives on with
-    what stands there then.
-    """
-    token_file.write_text(provider.token())
-    session = rolevault.session(profile="prod")
-    assert account_of(session) == A
-    clock.shift(2 * 3600)
-    token_file.write_text(provider.token())
-    assert account_of(session) == A
-    assert sts.count("AssumeRoleWithWebIdentity", "OK") == 2
-
-
-@pytest.mark.parametrize(
-    ("claims", "code"),
-    [({"seconds": -1}, "ExpiredTokenException"), ({"aud": "x"}, "InvalidIdentityToken")],
-)
-def test_a_bad_web_identity_is_stss_error(
-    provider: IdentityProvider, deploy: Role, token_file: Path, claims: dict[str, Any], code: str
-) -> None:
-    """What STS says of the token, as botocore's own credentials tell it."""
-    token_file.write_text(provider.token(**claims))
-    told = []
-    for session in (boto3.Session(profile_name="web"), rolevault.session(profile="prod")):
-        with pytest.raises(ClientError) as raised:
-            account_of(session)
-        told.append((type(raised.value).__name__, re.sub(r"\d{10}", "", str(raised.value))))
-    assert told[0] == told[1]
-    assert f"({code}) when calling the AssumeRoleWithWebIdentity" in told[0][1]
-
-
-def test_web_identity_alone_is_botocores(
-    sts: LocalSts, deploy: Role, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A role that is entered with a web identity is no role of ours: its own profile
-    signs with botocore's credentials, whatever is installed for other sessions.
-    """
-    with pytest.raises(ConfigurationError, match="web identity"):
-        rolevault.install(profile="web")
-    rolevault.install(deploy.arn, all_sessions=True)
-    theirs = boto3.Session(profile_name="web")
-    assert account_of(theirs) == HOME
-    credentials: Any = theirs.get_credentials()
-    assert credentials.method == "assume-role-with-web-identity"
-    assert sts.count("AssumeRole") == 0
-    # A profile of the environment is the source of the role that is installed.
-    monkeypatch.setenv("AWS_PROFILE", "web")
-    assert account_of(boto3.Session()) == A
-    rolevault.uninstall()
-    assert account_of(boto3.Session()) == HOME

@@ -60,12 +60,16 @@ def last_region(session: botocore.session.Session) -> str | None:
     return region
 
 
-def profile_chain(session: botocore.session.Session, profile: str) -> CredentialResolver:
+def profile_chain(
+    session: botocore.session.Session, profile: str, region: str | None
+) -> CredentialResolver:
     """``credentials.ProfileProviderBuilder``, public by name and internal by its
     docstring: what botocore itself asks for a source profile's credentials, in
-    its order and with the session's own settings.
+    its order and with the session's own settings, without the environment's.
+
+    :param region: where a web identity is shown, if the session has none.
     """
-    builder = ProfileProviderBuilder(session, region_name=last_region(session))
+    builder = ProfileProviderBuilder(session, region_name=region)
     return CredentialResolver(builder.providers(profile_name=profile, disable_env_vars=True))
 
 

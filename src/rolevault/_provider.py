@@ -6,9 +6,14 @@ from collections.abc import Callable, Sequence
 
 import botocore.credentials
 import botocore.session
-from botocore.credentials import CredentialProvider, CredentialResolver, Credentials
+from botocore.credentials import (
+    AssumeRoleWithWebIdentityProvider,
+    CredentialProvider,
+    CredentialResolver,
+    Credentials,
+)
 
-from rolevault import _profile, _source
+from rolevault import _private, _profile, _source
 from rolevault._credentials import METHOD, RoleCredentials
 from rolevault._fetcher import Fetcher
 from rolevault._flight import ForkLock
@@ -94,13 +99,20 @@ class _Hops:
             return self._of_profile(role, role.profile, visited)
         rest = CredentialResolver(list(self._rest.providers))
         if role.profile is not None:
-            # A named profile beats the environment's keys, as in botocore.
-            rest.remove("env")
+            self._leave_environment_out(rest, role.profile)
         methods = [provider.METHOD for provider in rest.providers]
         if _profile.is_role(_profile.fields(self._session, profile)) and "assume-role" in methods:
             before = CredentialResolver(rest.providers[: methods.index("assume-role")])
             return self._of_role_chain(role, profile, before)
         return _source.of_chain(self._session, rest)
+
+    def _leave_environment_out(self, rest: CredentialResolver, profile: str) -> None:
+        """A named profile beats the environment's keys and web identity, as in botocore."""
+        rest.remove("env")
+        chain = _private.profile_chain(self._session, profile, _private.last_region(self._session))
+        for place, each in enumerate(rest.providers):
+            if isinstance(each, AssumeRoleWithWebIdentityProvider):
+                rest.providers[place] = chain.get_provider(each.METHOD)
 
     def _of_profile(self, role: Role, profile: str, visited: Sequence[str]) -> Source:
         if _profile.is_hop(self._session, profile):

@@ -120,7 +120,7 @@ def of_chain(session: botocore.session.Session, chain: CredentialResolver) -> So
         # A stranger's provider may have nothing, and then the profile decides.
         identity |= _identity(session, _profile.chosen(session))
         if "access_key_id" not in identity:
-            identity |= _old_files(chain) | _container()
+            identity |= _old_files(chain) | _container() | _machine(session)
         if any(provider.METHOD == "env" for provider in chain.providers):
             identity |= _set_in_environment(*_WEB_IDENTITY)
     return Source(identity, chain.load_credentials)
@@ -149,9 +149,12 @@ def of_profile(session: botocore.session.Session, profile: str) -> Source:
     :raises InvalidConfigError: when resolved, if it holds no credentials.
     """
 
+    # Of the client for which they are looked for, not of one made meanwhile.
+    region = _private.last_region(session)
+
     def load() -> Credentials:
         credentials: Credentials | None = _private.profile_chain(
-            session, profile
+            session, profile, region
         ).load_credentials()
         if credentials is None:
             message = f'The source profile "{profile}" must have credentials.'
@@ -173,8 +176,7 @@ def of_name(session: botocore.session.Session, credential_source: str, profile: 
     elif method == "container-role":
         identity |= _container()
     else:
-        endpoint = session.get_config_variable("ec2_metadata_service_endpoint")
-        identity |= {"endpoint": endpoint} if endpoint else {}
+        identity |= _machine(session)
 
     def load() -> Credentials:
         # A session with a profile of its own has no EnvProvider in its chain.
@@ -209,6 +211,11 @@ def _container() -> dict[str, Any]:
     if token := os.environ.get(_CONTAINER_TOKEN):
         identity[_CONTAINER_TOKEN] = digest(token)
     return identity
+
+
+def _machine(session: botocore.session.Session) -> dict[str, Any]:
+    endpoint = session.get_config_variable("ec2_metadata_service_endpoint")
+    return {"endpoint": endpoint} if endpoint else {}
 
 
 def _set_in_environment(*names: str) -> dict[str, Any]:
