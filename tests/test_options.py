@@ -194,7 +194,7 @@ def test_options_and_role_agree() -> None:
         ARN,
         "arn:aws:iam:::role/Deploy",
         "arn:aws:iam::RGW12345678901234567:role/Deploy",
-        "arn:aws-cn:iam::111122223333:role/team/ops/De.ploy@x",
+        "arn:aws-cn:iam::111122223333:role/team:1/ops/De.ploy@x",
         "arn:aws-us-gov:iam::111122223333:role/" + "x" * 64,
         "arn:aws:iam::111122223333:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Admin_0123",
     ],

@@ -17,7 +17,7 @@ from rolevault.errors import ConfigurationError
 _ROLE_ARN = (
     # By its form only. Ceph's STS has roles of no account, and of tenants with names.
     r"arn:[a-z][a-z0-9-]*:iam::([0-9]{12}|(?![0-9]+:)[\w$-]*)"
-    r":role/(?:[!-9;-~]{0,511}/)?[\w+=,.@-]{1,64}"
+    r":role/(?:[!-~]{0,511}/)?[\w+=,.@-]{1,64}"
 )
 _POLICY_ARN = r"arn:[a-z][a-z0-9-]*:iam::(?:aws|[0-9]{12}|):policy/[!-~]{1,2000}"
 _NAME = (r"[\w+=,.@-]{2,64}", "must be 2 to 64 letters, digits or any of _+=,.@-")
