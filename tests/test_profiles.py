@@ -1,28 +1,20 @@
 """
 Roles that stand in ``~/.aws/config``: ``install()`` takes them over and changes
 nothing else, neither which source credentials are used nor which error is raised.
-What else than keys can be a source stands in ``test_sources.py``.
+What else than keys can be a source stands in ``test_sources.py``, and what can be
+wrong in ``test_profile_errors.py``.
 """
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import boto3
 import pytest
-from botocore.exceptions import (
-    ConfigParseError,
-    InfiniteLoopConfigError,
-    InvalidConfigError,
-    PartialCredentialsError,
-    ProfileNotFound,
-)
 
 import rolevault
 from conftest import Alice, Config, account_of, keys
 from local_iam import Role
 from local_sts import LocalSts
-from rolevault import ConfigurationError
 
 
 def test_install_takes_the_default_profile(config: Config, role_a: Role, alice: Alice) -> None:
@@ -215,186 +207,46 @@ def test_static_keys_of_a_source_beat_its_role(
     assert sts.count("AssumeRole") == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "error", "match"),
-    [
-        ("source_profile=nowhere", InvalidConfigError, 'source_profile "nowhere"'),
-        ("source_profile=", InvalidConfigError, 'source_profile ""'),
-        ("credential_source=", InvalidConfigError, 'credential source ""'),
-        ("source_profile=\ncredential_source=", InvalidConfigError, "both"),
-        ("source_profile=base\ncredential_source=Environment", InvalidConfigError, "both"),
-        ("", PartialCredentialsError, "source_profile or credential_source"),
-        ("credential_source=Elsewhere", InvalidConfigError, '"Elsewhere"'),
-        ("credential_source=environment", InvalidConfigError, '"environment"'),
-        ("source_profile=prod", InfiniteLoopConfigError, "prod"),
-        ("source_profile=loop", InfiniteLoopConfigError, "loop"),
-    ],
-)
-def test_bad_references_are_botocores_errors(
-    config: Config, role_a: Role, text: str, error: type[Exception], match: str
+def test_a_role_that_is_not_entered_is_no_loop(
+    config: Config, role_a: Role, role_b: Role, alice: Alice
 ) -> None:
-    """The same exceptions as botocore's for the same profile; at ``install()``, not
-    at the first request.
-    """
+    """An explicit role takes its profile's source, whose own source that profile may be."""
+    role_a.mfa = role_b.mfa = False
+    role_a.trusts = ["*"]
     config(
-        f"[profile prod]\nrole_arn={role_a.arn}\n{text}\n"
-        f"[profile loop]\nrole_arn={role_a.arn}\nsource_profile=prod\n"
+        f"[profile p]\nsource_profile=s\n{keys(alice)}"
+        f"[profile s]\nrole_arn={role_b.arn}\nsource_profile=p\n"
     )
-    with pytest.raises(error) as theirs:
-        boto3.Session(profile_name="prod").get_credentials()
-    for call in (rolevault.install, rolevault.session):
-        with pytest.raises(error, match=match) as ours:
-            call(profile="prod")
-        assert str(ours.value) == str(theirs.value)
-    assert boto3.DEFAULT_SESSION is None
+    assert account_of(rolevault.session(role_a.arn, profile="p")) == "111122223333"
 
 
-def test_a_loop_further_down_is_found(config: Config, role_a: Role) -> None:
-    """A loop that does not lead back to the start is one too."""
+def test_settings_that_botocore_takes_for_none_are_none(config: Config, role_a: Role) -> None:
+    """An empty session name is made up, and ``mfa_process`` is not botocore's."""
+    role_a.mfa = False
     config(
-        f"[profile a]\nrole_arn={role_a.arn}\nsource_profile=b\n"
-        f"[profile b]\nrole_arn={role_a.arn}\nsource_profile=c\n"
-        f"[profile c]\nrole_arn={role_a.arn}\nsource_profile=b\n"
-    )
-    with pytest.raises(InfiniteLoopConfigError):
-        rolevault.install(profile="a")
-
-
-def test_a_missing_profile_is_botocores_error(config: Config, role_a: Role) -> None:
-    """``ProfileNotFound``, for a profile that is named or chosen."""
-    config("")
-    with pytest.raises(ProfileNotFound):
-        rolevault.install(profile="nowhere")
-    with pytest.raises(ProfileNotFound):
-        rolevault.install(role_a.arn, profile="nowhere", session=boto3.Session())
-    for name in ("nowhere", ""):
-        with pytest.raises(ConfigurationError, match=f"source_profile='{name}': there is no such"):
-            rolevault.install(role_a.arn, source_profile=name)
-
-
-def test_unreadable_configuration_is_botocores_error(config: Config) -> None:
-    """What botocore cannot parse raises its own error."""
-    config("").write_text("[profile prod\nrole_arn")
-    with pytest.raises(ConfigParseError):
-        rolevault.install()
-
-
-@pytest.mark.parametrize("file", ["config", "credentials"])
-@pytest.mark.parametrize("call", [rolevault.install, rolevault.session])
-def test_a_file_that_cannot_be_read_is_named(
-    config: Config,
-    empty_home: Path,
-    role_a: Role,
-    monkeypatch: pytest.MonkeyPatch,
-    file: str,
-    call: Callable[..., boto3.Session],
-) -> None:
-    """botocore takes it for one that is not there, and says no word: instead of what
-    is missing, we say why.
-    """
-    elsewhere = empty_home / "elsewhere"
-    elsewhere.write_text(f"[profile orphan]\nrole_arn={role_a.arn}\nsource_profile=gone\n")
-    config("").unlink()
-    (empty_home / ".aws" / file).mkdir()
-    named = rf"config=.*{file}: it cannot be read: Is a dir"
-    options: dict[str, str]
-    for options in (
-        {},
-        {"profile": "prod"},
-        {"role_arn": role_a.arn, "profile": "prod"},
-        {"role_arn": role_a.arn, "source_profile": "prod"},
-    ):
-        with pytest.raises(ConfigurationError, match=named):
-            call(**options)
-    with pytest.raises(ConfigurationError, match=named):
-        rolevault.install(role_a.arn, profile="prod", session=boto3.Session())
-    monkeypatch.setenv("AWS_PROFILE", "prod")
-    with pytest.raises(ConfigurationError, match=named):
-        call()
-    if file == "credentials":
-        monkeypatch.setenv("AWS_CONFIG_FILE", str(elsewhere))
-        with pytest.raises(ConfigurationError, match=named):
-            call(profile="orphan")
-
-
-def test_a_profile_behind_an_explicit_role_is_judged(config: Config, role_a: Role) -> None:
-    """Whatever its sources are, a mistake among them is found at ``install()``."""
-    config(
-        f"[profile wrong]\nrole_arn={role_a.arn}\ncredential_source=environment\n"
-        f"[profile both]\nsource_profile=base\ncredential_source=Environment\n"
-        f"[profile gone]\nsource_profile=nowhere\n"
-        f"[profile none]\nrole_arn={role_a.arn}\n"
-        f"[profile loop]\nrole_arn={role_a.arn}\nsource_profile=pool\n"
-        f"[profile pool]\nrole_arn={role_a.arn}\nsource_profile=loop\n"
-    )
-    for call in (rolevault.install, rolevault.session):
-        for profile in ("wrong", "both", "gone"):
-            with pytest.raises(InvalidConfigError):
-                call(role_a.arn, profile=profile)
-        for profile, error in (
-            ("loop", InfiniteLoopConfigError),
-            ("none", PartialCredentialsError),
-        ):
-            with pytest.raises(error):
-                call(role_a.arn, profile=profile)
-            with pytest.raises(error):
-                call(role_a.arn, source_profile=profile)
-
-
-def test_a_profile_without_a_role_says_what_was_looked_at(
-    config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """``ConfigurationError`` with the profile, the sections and the files."""
-    path = config("")
-    with pytest.raises(ConfigurationError) as raised:
-        rolevault.install(profile="base")
-    message = str(raised.value)
-    assert message.startswith("profile='base'")
-    assert "[profile base] of " in message
-    assert "[base] of " in message
-    assert "credentials" in message
-    with pytest.raises(ConfigurationError, match=r"\[default\] of "):
-        rolevault.install()
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
-    with pytest.raises(ConfigurationError, match=str(path)):
-        rolevault.install()
-
-
-@pytest.mark.parametrize("value", ["an hour", "3600.5", "", "899", "43201"])
-@pytest.mark.parametrize("file", ["config", "credentials"])
-def test_a_bad_integer_is_named(
-    config: Config, role_a: Role, empty_home: Path, value: str, file: str
-) -> None:
-    """botocore has no error for it: ours names file, section and key."""
-    line = f"duration_seconds={value}\n"
-    path = config(
         f"[profile prod]\nrole_arn={role_a.arn}\nsource_profile=base\n"
-        + (line if file == "config" else "")
+        "role_session_name=\nmfa_process=\n"
     )
-    section = "[profile prod]"
-    if file == "credentials":
-        path = empty_home / ".aws" / "credentials"
-        path.write_text(f"[prod]\n{line}")
-        section = "[prod]"
-    with pytest.raises(ConfigurationError) as raised:
-        rolevault.install(profile="prod")
-    message = str(raised.value)
-    assert message.startswith("duration_seconds=")
-    assert f"{section} of ~/.aws/{file}" in message
+    assert account_of(rolevault.session(profile="prod")) == "111122223333"
 
 
-@pytest.mark.parametrize("line", ["mfa_serial=short", "external_id=x", "role_session_name=a b"])
-@pytest.mark.parametrize("where", ["prod", "upper"])
-def test_bad_settings_name_their_section(
-    config: Config, role_a: Role, line: str, where: str
+def test_settings_that_an_option_overrides_are_not_judged(
+    config: Config, role_a: Role, alice: Alice
 ) -> None:
-    """A bad setting, of the profile or of one below it, names file and section."""
+    """Who passes the right value need not mend the file."""
+    role_a.mfa = False
     config(
-        f"[profile prod]\nrole_arn={role_a.arn}\nsource_profile=base\n{line}\n"
-        f"[profile upper]\nrole_arn={role_a.arn}\nsource_profile=prod\n"
+        "[profile prod]\nrole_arn=unset\nsource_profile=base\nmfa_serial=x\n"
+        "duration_seconds=long\nexternal_id=\n"
     )
-    with pytest.raises(ConfigurationError, match=r"\[profile prod\] of ~/.aws/config"):
-        rolevault.install(profile=where)
+    session = rolevault.session(
+        role_a.arn,
+        profile="prod",
+        mfa_serial=alice.serial,
+        duration_seconds=900,
+        external_id="ours",
+    )
+    assert session.profile_name == "prod"
 
 
 def test_a_long_duration_is_served_an_hour_at_a_time(

@@ -42,9 +42,9 @@ _TEXTS = {
     ),
     "profile": _PROFILE,
     # That there is none of this name is found where the sources are judged.
-    "source_profile": (r"(?s:.*)", _PROFILE[1]),
+    "source_profile": (r".*", _PROFILE[1]),
     "credential_source": (
-        r"(?s:.*)",
+        r".*",
         "must be Environment, Ec2InstanceMetadata or EcsContainer.",
     ),
     "mfa_process": (r"[^\0]*[^\0\s][^\0]*", "must be a command that prints a code."),

@@ -4,7 +4,8 @@ judged by the rules of its ``AssumeRoleProvider``.
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -29,6 +30,9 @@ CREDENTIAL_SOURCES = {
     "Ec2InstanceMetadata": "iam-role",
     "EcsContainer": "container-role",
 }
+
+#: What botocore makes up, or does not know.
+_NONE_IF_EMPTY = ("role_session_name", "mfa_process")
 
 _TEXTS = (
     "role_arn",
@@ -73,7 +77,9 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
         elif profile not in session.available_profiles:
             check_readable(session)
             raise ProfileNotFound(profile=profile)
-        values = role_values(session, profile)
+        given: dict[str, object] = {**options, "role_arn": role_arn}
+        overridden = {name for name, value in given.items() if value is not None}
+        values = role_values(session, profile, overridden)
     role = Role.given(role_arn, options, values, explicit=named is not None)
     # Empty ones are none to botocore.
     keys = os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY")
@@ -89,10 +95,13 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
         rule = f"there is no such profile in {session.get_config_variable('config_file')}."
         raise ConfigurationError(option="source_profile", value=repr(source), rule=rule)
     has_source = role.source_profile is not None or role.credential_source is not None
-    if role_arn is None or (role.profile is not None and has_source):
-        check_sources(session, vars(role))
-    elif (behind := role.source_profile or role.profile) and is_hop(session, behind):
-        check_sources(session, role_values(session, behind))
+    if role_arn is None:
+        check_sources(session, vars(role), (role.profile or "default",))
+    elif role.profile is not None and (has_source or is_role(fields(session, role.profile))):
+        # Its own role is not entered: to meet it again is no loop.
+        check_sources(session, vars(role), ())
+    elif source is not None and is_hop(session, source):
+        check_sources(session, role_values(session, source), (source,))
     if role.duration_is_wish and role.mfa_serial and (role.duration_seconds or 0) > CHAINED_SECONDS:
         logger.info(
             "duration_seconds=%d of profile %s is served an hour at a time, renewed through the "
@@ -124,12 +133,19 @@ def has_keys(profile_fields: Mapping[str, Any]) -> bool:
     return "aws_access_key_id" in profile_fields or "aws_secret_access_key" in profile_fields
 
 
-def role_values(session: botocore.session.Session, profile: str) -> dict[str, Any]:
+def role_values(
+    session: botocore.session.Session, profile: str, overridden: Collection[str] = ()
+) -> dict[str, Any]:
     """The fields of a ``Role`` that the profile gives.
 
+    :param overridden: those that it gives in vain, whatever they are.
     :raises ConfigurationError: one is no good, naming file, section and key.
     """
-    found = fields(session, profile)
+    found = {
+        name: value
+        for name, value in fields(session, profile).items()
+        if name not in overridden and (value != "" or name not in _NONE_IF_EMPTY)
+    }
     values = {name: found[name] for name in _TEXTS if name in found}
     if (text := found.get("duration_seconds")) is not None:
         try:
@@ -142,8 +158,13 @@ def role_values(session: botocore.session.Session, profile: str) -> dict[str, An
         Role(**{"role_arn": ANY_ROLE, **values})
     except ConfigurationError as error:
         where = _place_of(session, profile, error.option)
+        text = found.get(error.option, "")
+        # With a line too far to the right, the keys below it are part of the value.
+        shown = isinstance(text, str) and "\n" not in text
         raise ConfigurationError(
-            option=error.option, value=error.value, rule=f"{error.rule} It stands in {where}."
+            option=error.option,
+            value=error.value if shown else "<not shown>",
+            rule=f"{error.rule} It stands in {where}.",
         ) from None
     return values
 
@@ -180,8 +201,9 @@ def check_readable(session: botocore.session.Session) -> None:
     for option in ("config_file", "credentials_file"):
         path = session.get_config_variable(option)
         try:
-            with open(os.path.expanduser(path), "rb"):
-                pass
+            if not Path(path).expanduser().is_fifo():  # which would block
+                with open(os.path.expanduser(path), "rb"):
+                    pass
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -189,20 +211,21 @@ def check_readable(session: botocore.session.Session) -> None:
             raise ConfigurationError(option="config", value=path, rule=rule) from None
 
 
-def check_sources(session: botocore.session.Session, values: Mapping[str, Any]) -> None:
+def check_sources(
+    session: botocore.session.Session, values: Mapping[str, Any], visited: Sequence[str]
+) -> None:
     """Judge a role's profile and every profile that its credentials come from.
 
     :param values: the fields of the role that its profile and options gave.
+    :param visited: the profile, if its own role is the one that is entered.
     :raises BotoCoreError: as ``check_source``.
     :raises ConfigurationError: as ``role_values``.
     """
-    visited: tuple[str, ...] = ()
     while True:
-        visited = (*visited, values["profile"])
         source = check_source(session, values, visited)
         if source is None or not is_hop(session, source):
             return
-        values = role_values(session, source)
+        values, visited = role_values(session, source), (*visited, source)
 
 
 def is_hop(session: botocore.session.Session, profile: str) -> bool:
@@ -217,7 +240,7 @@ def check_source(
     """Judge where the credentials of a role profile come from, with botocore's own
     errors; the source profile, if it is one.
 
-    :param visited: the profiles that led here, this one included.
+    :param visited: the profiles whose roles are entered through it, its own included.
     :raises InvalidConfigError: both kinds of source, or an unknown one.
     :raises PartialCredentialsError: no source.
     :raises InfiniteLoopConfigError: a profile was visited before.

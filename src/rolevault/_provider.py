@@ -85,9 +85,8 @@ class _Hops:
         return RoleCredentials(Fetcher(role, self._source(role, visited), store, sts))
 
     def _source(self, role: Role, visited: Sequence[str]) -> Source:
-        if role.profile is not None:
-            visited = (*visited, role.profile)
         if role.is_profiles:
+            visited = (*visited, role.profile or "default")
             _profile.check_source(self._session, vars(role), visited)
         if role.credential_source is not None:
             return _source.of_name(self._session, role.credential_source, role.profile or "default")

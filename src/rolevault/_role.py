@@ -131,8 +131,6 @@ class Role:
         :param explicit: the profile was named, not found in the environment.
         """
         own: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        if "duration_seconds" in own:
-            values = {**values, "duration_is_wish": False}
         if "source_profile" in own:
             values = {**values, "credential_source": None}
         named = {"profile_is_explicit": explicit}
