@@ -125,6 +125,13 @@ def test_a_region_of_the_partition_is_kept() -> None:
     assert meta.endpoint_url == "https://sts.cn-northwest-1.amazonaws.com.cn"
 
 
+def test_a_region_beside_an_endpoint_of_ones_own_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answers there may check the region that the request is signed for."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "https://sts.example")
+    meta = endpoint("aws-cn", region_name="eu-west-1")
+    assert (meta.region_name, meta.endpoint_url) == ("eu-west-1", "https://sts.example")
+
+
 def test_a_region_that_nobody_knows_is_kept() -> None:
     """Custom installations have regions of their own."""
     assert endpoint(region_name="berlin-1").region_name == "berlin-1"

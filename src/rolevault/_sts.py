@@ -112,7 +112,7 @@ class Sts:
         default = _PARTITION_REGIONS.get(self._partition)
         if region is None:
             return default
-        if default is None:
+        if default is None or self.endpoint is not None:
             return str(region)
         # A region of another partition cannot know the role.
         having = [
