@@ -323,6 +323,18 @@ def test_all_sessions_serves_sessions_of_libraries(options: Options, alice: Alic
     assert inner.get_credentials().method == "env"  # type: ignore[union-attr]
 
 
+def test_sessions_that_were_there_first_are_left_alone(options: Options) -> None:
+    """Whoever made them before ``install()`` did not ask for the role, also where one
+    is put into the default's place later.
+    """
+    there = boto3.Session(region_name="eu-west-1")
+    rolevault.install(all_sessions=True, **options)
+    assert account_of(there) == "999988887777"
+    rolevault.install(**options)
+    boto3.DEFAULT_SESSION = there
+    assert account_of() == "999988887777"
+
+
 def test_all_sessions_spares_sessions_with_keys(options: Options, alice: Alice) -> None:
     """Keys given to a session win over the role."""
     rolevault.install(all_sessions=True, **options)

@@ -94,10 +94,22 @@ def test_a_named_profile_beats_the_environments(
     assert who_entered(sts) == ["bob"]
 
 
-@pytest.mark.parametrize("how", ["role_arn", "profile"])
-def test_keys_given_to_a_client_win(bob: User, sts: LocalSts, role_a: Role, how: str) -> None:
+@pytest.fixture(params=["role_arn", "profile", "environment"])
+def options(
+    request: pytest.FixtureRequest, bob: User, role_a: Role, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """Each way to name the role ``a``."""
+    if request.param == "environment":
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_PROFILE", "a")
+    return {"role_arn": {"role_arn": role_a.arn}, "profile": {"profile": "a"}}.get(
+        request.param, {}
+    )
+
+
+def test_keys_given_to_a_client_win(bob: User, sts: LocalSts, options: Any) -> None:
     """Row 5: ``client(aws_access_key_id=…)`` signs with these keys."""
-    options: Any = {"role_arn": role_a.arn} if how == "role_arn" else {"profile": "a"}
     rolevault.install(**options)
     client = boto3.client(
         "sts",
@@ -111,25 +123,23 @@ def test_keys_given_to_a_client_win(bob: User, sts: LocalSts, role_a: Role, how:
 
 @pytest.mark.parametrize("all_sessions", [False, True])
 def test_keys_given_to_a_session_win(
-    bob: User, sts: LocalSts, role_a: Role, all_sessions: bool
+    bob: User, sts: LocalSts, options: Any, all_sessions: bool
 ) -> None:
     """Row 6: ``Session(aws_access_key_id=…)`` has these keys, also where the role is
     put into that session.
     """
-    rolevault.install(role_a.arn, all_sessions=all_sessions)
+    rolevault.install(all_sessions=all_sessions, **options)
     session = boto3.Session(bob.access_key_id, bob.secret_access_key)
     assert account_of(session) == HOME
-    rolevault.install(role_a.arn, session=session)
+    rolevault.install(session=session, **options)
     assert account_of(session) == HOME
     assert who_entered(sts) == []
 
 
 @pytest.mark.parametrize("all_sessions", [False, True])
-def test_a_session_of_another_profile_wins(
-    bob: User, sts: LocalSts, role_a: Role, all_sessions: bool
-) -> None:
+def test_a_session_of_another_profile_wins(bob: User, options: Any, all_sessions: bool) -> None:
     """Row 7: ``Session(profile_name=…)`` is what its profile says."""
-    rolevault.install(role_a.arn, all_sessions=all_sessions)
+    rolevault.install(all_sessions=all_sessions, **options)
     session = boto3.Session(profile_name="bob")
     assert account_of(session) == HOME
     assert account_of(boto3.Session(profile_name="b")) == B

@@ -10,6 +10,7 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.exceptions import (
+    BotoCoreError,
     ConfigParseError,
     InfiniteLoopConfigError,
     InvalidConfigError,
@@ -18,7 +19,7 @@ from botocore.exceptions import (
 )
 
 import rolevault
-from conftest import Alice, Config, keys
+from conftest import Alice, Config, account_of, keys
 from local_iam import Role
 from rolevault import ConfigurationError
 
@@ -55,6 +56,43 @@ def test_bad_references_are_botocores_errors(
             call(profile="prod")
         assert str(ours.value) == str(theirs.value)
     assert boto3.DEFAULT_SESSION is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "source_profile=empty\n[profile empty]\nregion=eu-west-1",
+        "source_profile=half\n[profile half]\naws_access_key_id=AKIAX",
+        "source_profile=half\n[profile half]\naws_secret_access_key=x",
+        "source_profile=token\n[profile token]\naws_session_token=x",
+        "credential_source=EcsContainer",
+        "credential_source=Environment",
+    ],
+)
+@pytest.mark.parametrize("half", [False, True])
+def test_sources_without_credentials_are_botocores_errors(
+    config: Config, role_a: Role, text: str, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same exceptions at the first signature, and the same words."""
+    config(f"[profile prod]\nrole_arn={role_a.arn}\n{text}\n")
+    if half:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAX")
+    told = []
+    for session in (boto3.Session(profile_name="prod"), rolevault.session(profile="prod")):
+        with pytest.raises(BotoCoreError) as raised:
+            account_of(session)
+        told.append((type(raised.value), str(raised.value)))
+    assert told[0] == told[1]
+
+
+def test_half_a_pair_in_the_environment_is_botocores_error(
+    config: Config, role_a: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no source, and nothing behind it is asked."""
+    config("")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAX")
+    with pytest.raises(PartialCredentialsError, match="AWS_SECRET_ACCESS_KEY"):
+        account_of(rolevault.session(role_a.arn))
 
 
 def test_a_loop_further_down_is_found(config: Config, role_a: Role) -> None:

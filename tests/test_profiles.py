@@ -129,6 +129,34 @@ def test_a_role_for_a_profile_that_has_another(config: Config, role_a: Role, rol
     assert account_of() == "111122223333"
 
 
+@pytest.mark.parametrize("explicit", [False, True])
+def test_each_option_overrides_its_setting(
+    config: Config, sts: LocalSts, role_a: Role, alice: Alice, explicit: bool
+) -> None:
+    """Whether the role is the profile's or given besides."""
+    config(
+        f"[profile prod]\nrole_arn={role_a.arn}\ncredential_source=Ec2InstanceMetadata\n"
+        "duration_seconds=1800\nrole_session_name=theirs\nexternal_id=theirs\n"
+        "mfa_serial=arn:aws:iam::999988887777:mfa/other\nregion=eu-west-1\n"
+    )
+    session = rolevault.session(
+        role_a.arn if explicit else None,
+        profile="prod",
+        source_profile="base",
+        duration_seconds=2700,
+        role_session_name="ours",
+        external_id="ours",
+        mfa_serial=alice.serial,
+        mfa_callback=alice,
+        region_name="eu-west-3",
+    )
+    assert session.region_name == "eu-west-3"
+    assert account_of(session) == "111122223333"
+    params = next(each.params for each in sts.calls if each.action == "AssumeRole")
+    assert params["DurationSeconds"] == "2700"
+    assert params["RoleSessionName"] == params["ExternalId"] == "ours"
+
+
 def test_an_explicit_role_reads_nothing_of_a_role_profile(
     config: Config, sts: LocalSts, alice: Alice
 ) -> None:

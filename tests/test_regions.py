@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
-from botocore.exceptions import ClientError
+from botocore.config import Config as BotocoreConfig
+from botocore.exceptions import ClientError, ProxyConnectionError
 
 import rolevault
 from conftest import Alice, account_of
@@ -157,6 +159,16 @@ def test_fips_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_dualstack_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``AWS_USE_DUALSTACK_ENDPOINT``, as botocore has it."""
+    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
+    theirs = boto3.client(
+        "sts", region_name="us-east-2", aws_access_key_id="x", aws_secret_access_key="x"
+    )
+    assert endpoint(region_name="us-east-2").endpoint_url == theirs.meta.endpoint_url
+    assert theirs.meta.endpoint_url != "https://sts.us-east-2.amazonaws.com"
+
+
 def test_an_endpoint_in_the_services_section(config: Path) -> None:
     """``endpoint_url`` of a ``services`` section, for the session's profile; another
     endpoint is another entry.
@@ -209,6 +221,26 @@ def test_a_proxy(
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
         credentials.get_frozen_credentials()
     assert sts.count("AssumeRole") == 1
+
+
+@pytest.mark.parametrize("where", ["environment", "session"])
+def test_a_proxy_for_https(
+    alice: Alice, role_a: Role, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Of the environment, or of the session's own settings; here it does not answer."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "https://sts.invalid")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    session, proxy = botocore.session.Session(), "http://127.0.0.1:1"
+    if where == "session":
+        session.set_default_client_config(BotocoreConfig(proxies={"https": proxy}))
+    else:
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, proxy)
+    made = rolevault.install(role_a.arn, session=boto3.Session(botocore_session=session))
+    credentials = made.get_credentials()
+    assert credentials is not None
+    with pytest.raises(ProxyConnectionError, match=proxy):
+        credentials.get_frozen_credentials()
 
 
 def test_sts_is_told_who_calls(sts: LocalSts, alice: Alice, role_a: Role) -> None:

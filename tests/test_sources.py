@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
+import time_machine
 from botocore.credentials import CredentialProvider
 from botocore.exceptions import (
     ClientError,
@@ -70,8 +71,9 @@ def test_credential_source_of_a_machine(
     monkeypatch: pytest.MonkeyPatch,
     source: str,
 ) -> None:
-    """Containers and instances: asked on the first miss, and not again while the
-    vault serves. Nobody is asked for a code with them, whatever the role demands.
+    """Containers and instances: asked on the first miss, with the session's settings,
+    and not again while the vault serves. Nobody is asked for a code with them,
+    whatever the role demands.
     """
     machine = sts.add_role("Machine", account=HOME, trusts=[alice.user])
     role = sts.add_role("Deploy", trusts=[machine.arn])
@@ -83,11 +85,10 @@ def test_credential_source_of_a_machine(
         web.answers["/latest/api/token"] = "token"
         web.answers["/latest/meta-data/iam/security-credentials/"] = "Machine"
         web.answers["/latest/meta-data/iam/security-credentials/Machine"] = credentials
-        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", web.url)
         monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
     config(
         f"[profile prod]\nrole_arn={role.arn}\ncredential_source={source}\n"
-        f"mfa_serial={alice.serial}\n"
+        f"mfa_serial={alice.serial}\nec2_metadata_service_endpoint={web.url}\n"
     )
     rolevault.install(profile="prod", mfa_callback=alice)
     assert web.requests == []
@@ -126,6 +127,25 @@ def test_a_process_as_source_runs_on_a_miss_only(
     assert account_of(rolevault.session(profile="prod", mfa_callback=alice)) == A
     assert log.read_text() == "run"
     assert sts.count("AssumeRole") == 1
+
+
+def test_a_process_is_run_again_when_its_credentials_end(
+    config: Config, sts: LocalSts, role_a: Role, tmp_path: Path, clock: time_machine.Traveller
+) -> None:
+    """botocore renews them, for a session that lives on."""
+    machine = sts.add_role("Machine", account=HOME, trusts=["*"])
+    role_a.mfa, role_a.trusts = False, [machine.arn]
+    answer = tmp_path / "answer"
+    config(
+        f"[profile prod]\nrole_arn={role_a.arn}\nsource_profile=tool\n"
+        f"[profile tool]\ncredential_process=cat {answer}\n"
+    )
+    session = rolevault.session(profile="prod")
+    for _ in range(2):
+        found = _temporary(sts, machine)
+        answer.write_text(json.dumps({**found, "Version": 1, "SessionToken": found["Token"]}))
+        assert account_of(session) == A
+        clock.shift(7200)
 
 
 def test_a_process_that_fails_is_botocores_error(config: Config, role_a: Role) -> None:
@@ -256,7 +276,10 @@ def test_two_people_and_two_sources_never_share(
     found["EcsContainer2"] = key_of(profile="by-EcsContainer")
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1/")
     found["Ec2InstanceMetadata2"] = key_of(profile="by-Ec2InstanceMetadata")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "https://elsewhere.example")
+    found["base-elsewhere"] = key_of(profile="by-base")
     assert len(set(found.values())) == len(found), found
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.url)
     # The same keys are the same person, wherever they stand.
     assert key_of(profile="by-base2") == found["base"]
     assert key_of(role_arn=role_a.arn, source_profile="base") == found["base"]
