@@ -20,6 +20,7 @@ from aws_wire import AwsError
 from conftest import Alice, account_of
 from local_sts import LocalSts
 from rolevault import ConfigurationError
+from rolevault._profile import checked
 from rolevault._role import Options, Role
 from sts_limits import validate
 
@@ -234,7 +235,7 @@ def test_a_role_without_an_account_is_entered(sts: LocalSts, alice: Alice) -> No
 )
 def test_good_values_are_taken(option: str, value: Any) -> None:
     """The limits themselves are legal."""
-    assert Role.given(ARN, {option: value}, {}, explicit=False).role_arn == ARN  # type: ignore[misc]
+    assert checked(ARN, {option: value}).role_arn == ARN  # type: ignore[misc]
 
 
 _ANY = st.text(max_size=70) | st.text("abc0129=,.@-_+:/ é\n", max_size=70)

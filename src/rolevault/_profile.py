@@ -58,7 +58,12 @@ def checked(role_arn: str | None, options: Options) -> Role:
         name = min(unknown)
         near = difflib.get_close_matches(name, Options.__annotations__, 1)
         raise TypeError(f"no such option: {name}" + "".join(f"; did you mean {n}?" for n in near))
-    return Role.given(ANY_ROLE if role_arn is None else role_arn, options, {}, explicit=False)
+    return Role(**{"role_arn": ANY_ROLE, **_given(role_arn, options)})
+
+
+def _given(role_arn: str | None, options: Options) -> dict[str, Any]:
+    """Which fields of a ``Role`` the caller gives; None is as good as nothing."""
+    return {k: v for k, v in {"role_arn": role_arn, **options}.items() if v is not None}
 
 
 def role_for(role_arn: str | None, options: Options, session: botocore.session.Session) -> Role:
@@ -68,7 +73,8 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
     :param session: whose configuration to read.
     """
     checked(role_arn, options)
-    named, source = options.get("profile"), options.get("source_profile")
+    own = _given(role_arn, options)
+    named, source = own.get("profile"), own.get("source_profile")
     values: dict[str, Any] = {}
     if named is not None or role_arn is None:
         profile = named or chosen(session)
@@ -77,10 +83,11 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
         elif profile not in session.available_profiles:
             check_readable(session)
             raise ProfileNotFound(profile=profile)
-        given: dict[str, object] = {**options, "role_arn": role_arn}
-        overridden = {name for name, value in given.items() if value is not None}
-        values = role_values(session, profile, overridden)
-    role = Role.given(role_arn, options, values, explicit=named is not None)
+        # A source has two names, and an option for one replaces both.
+        other = () if source is None else ("credential_source",)
+        values = role_values(session, profile, (*own, *other))
+    by = {"is_profiles": role_arn is None, "profile_is_explicit": named is not None}
+    role = Role(**{**values, **own, **by})
     # Empty ones are none to botocore.
     keys = os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY")
     chosen_by_name = named or session.instance_variables().get("profile")

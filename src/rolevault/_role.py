@@ -120,24 +120,6 @@ class Role:
         for option, value in copies.items():
             object.__setattr__(self, option, value)
 
-    @classmethod
-    def given(
-        cls, role_arn: str | None, options: "Options", values: Mapping[str, Any], *, explicit: bool
-    ) -> "Role":
-        """
-        The role that a caller's options and a profile's values name together;
-        options win.
-
-        :param explicit: the profile was named, not found in the environment.
-        """
-        own: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        if "source_profile" in own:
-            values = {**values, "credential_source": None}
-        named = {"profile_is_explicit": explicit}
-        if role_arn is None:
-            return cls(**{**values, "is_profiles": True, **named, **own})
-        return cls(**{**values, **named, **own, "role_arn": role_arn})
-
     def hop(self, values: Mapping[str, Any]) -> "Role":
         """The role of a source profile, asked for and stored the way this one is."""
         return Role(
