@@ -124,6 +124,15 @@ def role_b(sts: LocalSts, alice: Alice) -> Role:
     return sts.add_role("Audit", account="444455556666", trusts=[alice.user], mfa=True)
 
 
+Options = dict[str, Any]
+
+
+@pytest.fixture
+def options(alice: Alice, role_a: Role) -> Options:
+    """What ``install()`` and ``session()`` take for the first role."""
+    return {"role_arn": role_a.arn, "mfa_serial": alice.serial, "mfa_callback": alice}
+
+
 Enter = Callable[..., boto3.Session]
 
 

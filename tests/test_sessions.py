@@ -22,17 +22,11 @@ import time_machine
 from boto3.s3.transfer import TransferConfig
 
 import rolevault
-from conftest import Alice, Python, account_of
+from conftest import Alice, Options, Python, account_of
 from local_iam import Role
 from local_sts import LocalSts
 
-Options = dict[str, Any]
 REGION = "eu-west-1"
-
-
-@pytest.fixture
-def options(alice: Alice, role_a: Role) -> Options:
-    return {"role_arn": role_a.arn, "mfa_serial": alice.serial, "mfa_callback": alice}
 
 
 @pytest.fixture(scope="module")

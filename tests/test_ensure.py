@@ -1,0 +1,79 @@
+"""
+``ensure``: signing in now.
+"""
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore
+import botocore.session
+import pytest
+
+import rolevault
+from conftest import Alice, Options, account_of
+from local_iam import Role
+from local_sts import LocalSts
+from rolevault import ConfigurationError
+
+
+@pytest.mark.parametrize("session", ["x", 5, botocore.session.Session()])
+def test_ensure_wants_a_boto3_session(session: Any) -> None:
+    """Anything else is named."""
+    with pytest.raises(ConfigurationError, match=r"boto3\.Session"):
+        rolevault.ensure(session)
+
+
+def test_ensure_signs_in_now(options: Options, sts: LocalSts, alice: Alice) -> None:
+    """``ensure()`` prompts now, and returns an aware UTC time that far away; the
+    work that follows asks nobody.
+    """
+    rolevault.install(**options)
+    until = rolevault.ensure(min_ttl="2h")
+    assert until.utcoffset() == timedelta(0)
+    assert until > datetime.now(timezone.utc) + timedelta(hours=2)
+    assert account_of() == "111122223333"
+    assert len(alice.requests) == 1
+
+
+def test_ensure_names_a_bad_duration(options: Options, sts: LocalSts) -> None:
+    """Seconds, a timedelta, or text with one of four units; nothing else."""
+    rolevault.install(**options)
+    bad: list[Any] = ["1x", "", "h", -1, True, None, "1e3", timedelta(days=-1), float("nan"), 1e9]
+    for min_ttl in bad:
+        with pytest.raises(ConfigurationError, match="min_ttl="):
+            rolevault.ensure(min_ttl=min_ttl)
+    assert sts.calls == []
+
+
+def test_ensure_understands_durations(options: Options) -> None:
+    """Seconds, a timedelta, or text."""
+    rolevault.install(**options)
+    good: list[Any] = [900, 900.0, "900s", "15m", "0.25h", "0.01d", timedelta(minutes=15)]
+    for min_ttl in good:
+        assert rolevault.ensure(min_ttl=min_ttl) > datetime.now(timezone.utc)
+
+
+def test_ensure_names_what_shadows_the_role(
+    options: Options, alice: Alice, empty_home: Path, role_a: Role
+) -> None:
+    """Where something else signs, ``ensure()`` says what, and calls nothing."""
+    with pytest.raises(ConfigurationError, match="'env'"):
+        rolevault.ensure()
+    mine = boto3.Session(alice.user.access_key_id, alice.user.secret_access_key)
+    rolevault.install(session=mine, **options)
+    with pytest.raises(ConfigurationError, match="'explicit'"):
+        rolevault.ensure(mine)
+
+
+def test_ensure_says_when_there_are_no_credentials() -> None:
+    """No credentials at all: said, not guessed."""
+    with pytest.raises(ConfigurationError, match="has no credentials"):
+        rolevault.ensure()
+
+
+def test_one_session_can_be_ensured(options: Options) -> None:
+    """``ensure(session)`` is about that one."""
+    made = rolevault.session(**options)
+    assert rolevault.ensure(made) > datetime.now(timezone.utc)
