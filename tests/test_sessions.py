@@ -311,7 +311,7 @@ held, done = threading.Event(), threading.Event()
 def hold():
     # As a thread that builds a chain or resolves a source when the process forks.
     provider = session._session.get_component("credential_provider").providers[0]
-    with _install._lock, provider._loading:
+    with _install._lock.lock, provider._loading.lock:
         held.set()
         done.wait()
 

@@ -278,6 +278,50 @@ def test_ctrl_c_in_one_thread_is_not_anothers(
     assert len(alice.requests) == 1
 
 
+STORM = """
+import signal, threading, time
+from rolevault._flight import Flights, ForkLock
+
+class CtrlC(BaseException):
+    pass
+
+def handler(*_):
+    raise CtrlC
+
+signal.signal(signal.SIGALRM, handler)
+lock, flights = ForkLock(), Flights()
+
+def work():
+    for _ in range(100):
+        with lock.lock:
+            flights.share("a key", "a role", int)
+
+def others():
+    seen.append(lock.lock.acquire(timeout=5) and flights.share("a key", "a role", lambda: 7))
+    lock.lock.release()
+
+interrupts, end = 0, time.monotonic() + 60
+while interrupts < 500 and time.monotonic() < end:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.00004)
+        work()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except CtrlC:
+        interrupts += 1
+seen = []
+thread = threading.Thread(target=others)
+thread.start()
+thread.join()
+print(seen, interrupts > 50)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signals here")
+def test_ctrl_c_at_any_step_holds_up_nobody(python: Python) -> None:
+    """Wherever it comes, no lock stays taken and no sign-in seems under way."""
+    assert python(STORM).communicate(timeout=120) == ("[7] True\n", "")
+
+
 def test_waiting_threads_share_a_failure(
     sts: LocalSts,
     alice: Alice,
@@ -415,7 +459,7 @@ def test_a_held_lock_is_free_in_a_forked_child() -> None:
     lock, held, done = _flight.ForkLock(), threading.Event(), threading.Event()
 
     def hold() -> None:
-        with lock:
+        with lock.lock:
             held.set()
             assert done.wait(60)
 
@@ -425,7 +469,7 @@ def test_a_held_lock_is_free_in_a_forked_child() -> None:
         pid = os.fork()
         if pid == 0:
             signal.alarm(20)
-            with lock:
+            with lock.lock:
                 os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0
         done.set()

@@ -111,12 +111,12 @@ class RoleCredentials(RefreshableCredentials):
         """
         # Before any wait: the STS clients of a sign-in ask here too, with keys that
         # are not ours, and it may hold the lock that forget() waits for.
-        with self._deciding:
+        with self._deciding.lock:
             if access_key_id not in self._issued:
                 return False
         # Threads that meet expiry together drop one key, once.
-        with self._dropping:
-            with self._deciding:
+        with self._dropping.lock:
+            with self._deciding.lock:
                 if not self._signs_with(access_key_id):
                     # A late answer to an old key: what is in hand now is not in doubt.
                     return True
@@ -127,7 +127,7 @@ class RoleCredentials(RefreshableCredentials):
                 self._dropped = now
             # From the vault first: nobody may take it out of there again.
             self.fetcher.forget(access_key_id)
-            with self._deciding:
+            with self._deciding.lock:
                 if self._signs_with(access_key_id):
                     self._hand = None
         return True
@@ -146,7 +146,7 @@ class RoleCredentials(RefreshableCredentials):
                 if session is None:
                     return self._take(self.fetcher.fetch(ask=ask))
                 self._take(session)
-            with self._deciding:
+            with self._deciding.lock:
                 hand, now = self._hand, time.time()
                 if hand is None:
                     continue  # refused a moment ago
@@ -176,14 +176,14 @@ class RoleCredentials(RefreshableCredentials):
 
     def _pause(self, hand: _Hand) -> None:
         """The attempt is over: where ``hand`` still serves, the next one is in a minute."""
-        with self._deciding:
+        with self._deciding.lock:
             if self._hand is hand:
                 now, session = time.time(), hand.session
                 until = session.mandatory if now < session.mandatory else session.end
                 self._hand = replace(hand, look_again=min(now + _PAUSE_SECONDS, until))
 
     def _take(self, session: Session) -> ReadOnlyCredentials:
-        with self._deciding:
+        with self._deciding.lock:
             hand = self._hand
             if hand is not None and hand.session.keys == session.keys:
                 return hand.signing

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -22,24 +21,16 @@ WAIT_SECONDS = 120.0
 
 
 class ForkLock:
-    """A reentrant lock that is free in a forked child, where the thread that held
-    it does not exist.
+    """Holds a reentrant lock that is free in a forked child, where the thread that
+    held it does not exist.
+
+    Taken with ``with this.lock:``. Ctrl-C cannot come between that and its block,
+    as it could with an ``__enter__`` of our own, and leave the lock taken for good.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         _locks.add(self)
-
-    def __enter__(self) -> None:
-        self.lock.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.lock.release()
 
 
 _locks: "WeakSet[ForkLock]" = WeakSet()
@@ -48,10 +39,10 @@ _locks: "WeakSet[ForkLock]" = WeakSet()
 class _Flight(Generic[T]):
     def __init__(self) -> None:
         self.pilot = threading.get_ident()
-        self.landed = threading.Event()
+        self.lock = threading.Lock()  # held until it has ended, however that is
         self.result: T | None = None
         self.error: Exception | None = None
-        self.abandoned = False
+        self.arrived = False
 
 
 class Flights(Generic[T]):
@@ -74,38 +65,41 @@ class Flights(Generic[T]):
             thread's own: a callback that needs what it is asked to help with.
         """
         until = time.monotonic() + WAIT_SECONDS
-        while True:
-            with self._guard:
-                flight = self._flights.get(key)
-                if flight is None:
-                    mine = self._flights[key] = _Flight()
-                    break
-            if flight.pilot == threading.get_ident():
-                raise waits_for_itself(purpose)
-            logger.info("Waiting for another thread, which is signing in (%s).", purpose)
-            if not flight.landed.wait(max(0.0, until - time.monotonic())):
-                raise SignInTimeoutError(
-                    purpose=purpose, holder="another thread", seconds=WAIT_SECONDS
-                )
-            if flight.error is not None:
-                raise flight.error
-            if not flight.abandoned:
-                return flight.result  # type: ignore[return-value]  # set by the pilot
-            # Ctrl-C is its thread's own affair: the next one flies.
-        try:
-            mine.result = call()
-        except Exception as error:
-            mine.error = error
-            raise
-        except BaseException:
-            mine.abandoned = True
-            raise
-        finally:
-            with self._guard:
-                if self._flights.get(key) is mine:
-                    del self._flights[key]
-            mine.landed.set()
-        return mine.result
+        mine: _Flight[T] = _Flight()
+        with mine.lock:
+            while (flight := self._under_way(key, mine)) is not mine:
+                if flight.pilot == threading.get_ident():
+                    raise waits_for_itself(purpose)
+                logger.info("Waiting for another thread, which is signing in (%s).", purpose)
+                if not flight.lock.acquire(timeout=max(0.0, until - time.monotonic())):
+                    raise SignInTimeoutError(
+                        purpose=purpose, holder="another thread", seconds=WAIT_SECONDS
+                    )
+                flight.lock.release()
+                if flight.error is not None:
+                    raise flight.error
+                if flight.arrived:
+                    return flight.result  # type: ignore[return-value]  # set by the pilot
+                # Ctrl-C is its thread's own affair: the next one flies.
+            try:
+                mine.result = call()
+                mine.arrived = True
+            except Exception as error:
+                mine.error = error
+                raise
+            finally:
+                with self._guard.lock:
+                    if self._flights.get(key) is mine:
+                        del self._flights[key]
+            return mine.result
+
+    def _under_way(self, key: Hashable, mine: _Flight[T]) -> _Flight[T]:
+        with self._guard.lock:
+            flight = self._flights.get(key)
+            # Ctrl-C at a bad moment leaves one here that is over.
+            if flight is None or not flight.lock.locked():
+                flight = self._flights[key] = mine
+            return flight
 
     def forget(self) -> None:
         """In a forked child: the pilots are threads of the parent."""

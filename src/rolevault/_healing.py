@@ -49,14 +49,14 @@ class Healer:
 
     def register(self, session: botocore.session.Session) -> None:
         """Clients that the session makes from now on heal themselves, by this one alone."""
-        with _registering:
+        with _registering.lock:
             self.unregister(session)
             session.register("request-created", self.note, unique_id="rolevault-note")
             session.register("needs-retry", self.needs_retry, unique_id="rolevault-heal")
 
     @staticmethod
     def unregister(session: botocore.session.Session) -> None:
-        with _registering:
+        with _registering.lock:
             session.unregister("request-created", unique_id="rolevault-note")
             session.unregister("needs-retry", unique_id="rolevault-heal")
 

@@ -75,7 +75,7 @@ def install(
         whose sources contradict each other.
     """
     global _installed
-    with _lock:
+    with _lock.lock:
         _check_session(session, options)
         asked = (
             role_arn,
@@ -109,7 +109,7 @@ def uninstall() -> None:
     is installed.
     """
     global _installed
-    with _lock:
+    with _lock.lock:
         installation, _installed = _installed, None
         if installation is None:
             return
@@ -227,7 +227,7 @@ def _initialize(session: botocore.session.Session) -> None:
 
 def _chain(session: botocore.session.Session, before: Before) -> CredentialResolver:
     chain = before.build(session)
-    with _lock:
+    with _lock.lock:
         installation = _installed
         if installation is None or not _concerns(installation, session):
             return chain

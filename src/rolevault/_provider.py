@@ -59,7 +59,7 @@ class RoleVaultProvider(CredentialProvider):
 
         :raises BotoCoreError: the profile's sources contradict each other.
         """
-        with self._loading:
+        with self._loading.lock:
             if self._credentials is None:
                 credentials = self._hops.credentials(self._role, ())
                 if not self._wanted():

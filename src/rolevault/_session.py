@@ -72,7 +72,7 @@ class _Once:
         self._making = ForkLock()
 
     def __call__(self) -> CredentialResolver:
-        with self._making:
+        with self._making.lock:
             if self._made is None:
                 self._made = self._make()
             return self._made

@@ -90,7 +90,7 @@ class Source:
         :raises NoCredentialsError: nothing in the chain has any; and whatever
             botocore's providers raise.
         """
-        with self._loading:
+        with self._loading.lock:
             if self._credentials is None:
                 self._credentials = self._load()
             if self._credentials is None:

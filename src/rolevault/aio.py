@@ -207,7 +207,7 @@ class AioRoleVaultProvider(CredentialProvider):
         return await self._shared()
 
     def _load(self) -> AioRoleCredentials:
-        with self._loading:
+        with self._loading.lock:
             if self._loaded is None:
                 twin = _twin(self.session)
                 chain = resolver_with(self.role, twin, standard_chain(twin))
