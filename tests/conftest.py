@@ -124,6 +124,19 @@ def role_b(sts: LocalSts, alice: Alice) -> Role:
     return sts.add_role("Audit", account="444455556666", trusts=[alice.user], mfa=True)
 
 
+class Typist:
+    """A callback that says when it is asked, and answers when it is let."""
+
+    def __init__(self, alice: Alice) -> None:
+        self.alice = alice
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+
+    def __call__(self, request: MfaRequest) -> str:
+        self.asked.set()
+        assert self.may_answer.wait(60)
+        return self.alice(request)
+
+
 Options = dict[str, Any]
 
 

@@ -298,45 +298,6 @@ def test_workers(
     assert sts.count("AssumeRole") == 1
 
 
-FORK = """
-import os, sys, threading
-import boto3, rolevault
-from rolevault import _install
-from conftest import account_of
-
-arn, serial = sys.argv[1:]
-session = rolevault.install(arn, mfa_serial=serial)
-held, done = threading.Event(), threading.Event()
-
-def hold():
-    # As a thread that builds a chain or resolves a source when the process forks.
-    provider = session._session.get_component("credential_provider").providers[0]
-    with _install._lock.lock, provider._loading.lock:
-        held.set()
-        done.wait()
-
-thread = threading.Thread(target=hold)
-thread.start()
-held.wait()
-pid = os.fork()
-if pid == 0:
-    rolevault.install(arn, mfa_serial=serial, all_sessions=True)
-    os._exit(0 if account_of() == "111122223333" else 1)
-done.set()
-thread.join()
-print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-"""
-
-
-def test_no_lock_crosses_a_fork(options: Options, alice: Alice, python: Python) -> None:
-    """What a thread of the parent holds at that moment, the child can take."""
-    rolevault.ensure(rolevault.session(**options))
-    # Python 3.12 and later warn of every fork beside a thread, which is the point here.
-    script = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n" + FORK
-    output, errors = python(script, options["role_arn"], alice.serial).communicate(timeout=60)
-    assert output.strip() == "0", errors
-
-
 def test_credentials_are_neither_copied_nor_pickled(options: Options) -> None:
     """As botocore's own: keys do not leave the process that way."""
     session = rolevault.install(**options)

@@ -3,7 +3,6 @@ One sign-in at a time, over threads and processes; nobody waits who need not.
 """
 
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import time_machine
 from botocore.exceptions import ClientError
 
 import rolevault
-from conftest import WARNINGS, Alice, Enter, Python, account_of, key_of
+from conftest import Alice, Enter, Python, Typist, account_of, key_of
 from local_iam import Role
 from local_sts import LocalSts
 from rolevault import MfaRequest, SignInTimeoutError, _flight
@@ -80,19 +79,6 @@ def code(request):
 role, serial = sys.argv[1:]
 rolevault.ensure(rolevault.session(role, mfa_serial=serial, mfa_callback=code))
 """
-
-
-class Typist:
-    """A callback that says when it is asked, and answers when it is let."""
-
-    def __init__(self, alice: Alice) -> None:
-        self.alice = alice
-        self.asked, self.may_answer = threading.Event(), threading.Event()
-
-    def __call__(self, request: MfaRequest) -> str:
-        self.asked.set()
-        assert self.may_answer.wait(60)
-        return self.alice(request)
 
 
 @pytest.mark.parametrize("turn", range(2))
@@ -280,7 +266,8 @@ def test_ctrl_c_in_one_thread_is_not_anothers(
 
 STORM = """
 import signal, threading, time
-from rolevault._flight import Flights, ForkLock
+from rolevault._flight import Flights
+from rolevault._forks import ForkLock
 
 class CtrlC(BaseException):
     pass
@@ -374,105 +361,6 @@ def test_a_callback_that_needs_what_it_helps_with(
     rolevault.ensure(session, refresh=refresh)
     assert account_of(session) == role_a.account
     assert [error.seconds for error in errors] == [0]
-
-
-FAMILY = """
-import multiprocessing, os, sys, warnings
-import boto3, rolevault
-warnings.filterwarnings("ignore", "This process")  # Python 3.12 warns of any fork with threads
-def use(role, serial):
-    session = rolevault.session(role, mfa_serial=serial, region_name="eu-west-1")
-    print(session.client("sts").get_caller_identity()["Account"], flush=True)
-def use_installed():
-    print(boto3.client("sts").get_caller_identity()["Account"], flush=True)
-if __name__ == "__main__":
-    rolevault.install(sys.argv[1], mfa_serial=sys.argv[2], region_name="eu-west-1")
-    use_installed()
-    context = multiprocessing.get_context(sys.argv[3])
-    for target, arguments in (use, sys.argv[1:3]), (use_installed, ()):
-        if target is use_installed and sys.argv[3] != "fork":
-            continue
-        child = context.Process(target=target, args=arguments)
-        child.start()
-        child.join()
-        assert child.exitcode == 0
-    use_installed()
-"""
-
-
-@pytest.mark.parametrize(("method", "uses"), [("fork", 4), ("spawn", 3), ("forkserver", 3)])
-def test_children_keep_working(
-    sts: LocalSts,
-    alice: Alice,
-    role_a: Role,
-    enter: Enter,
-    tmp_path: Path,
-    method: str,
-    uses: int,
-) -> None:
-    """Forked or spawned, and the parent as well; nobody is asked, STS is not called again."""
-    account_of(enter(role_a))
-    script = tmp_path / "family.py"
-    script.write_text(FAMILY)
-    # A file: a spawned child imports it again.
-    command = [sys.executable, str(script), role_a.arn, alice.serial, method]
-    environment = {**os.environ, "PYTHONWARNINGS": WARNINGS}
-    family = subprocess.run(
-        command, capture_output=True, text=True, start_new_session=True, env=environment
-    )
-    output, errors = family.stdout, family.stderr
-    assert (output.split(), errors) == ([role_a.account] * uses, "")
-    assert sts.count("AssumeRole") == 1
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_no_lock_crosses_a_fork(alice: Alice, role_a: Role, enter: Enter) -> None:
-    """A child forked while another thread signs in is not held up by its locks."""
-    valid = enter(role_a)
-    key_of(valid)
-    typist = Typist(alice)
-    cold = enter(role_a, mfa_callback=typist, external_id="another-entry")
-    with ThreadPoolExecutor(1) as pool:
-        signing = pool.submit(
-            key_of,
-            enter(role_a, mfa_callback=typist, mfa_session_seconds=0, external_id="yet-another"),
-        )
-        assert typist.asked.wait(30)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                signal.alarm(20)
-                # In hand, from the vault, and from STS through the MFA session.
-                assert key_of(valid) == key_of(enter(role_a))
-                assert key_of(cold)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        assert os.waitpid(pid, 0)[1] == 0
-        typist.may_answer.set()
-        assert signing.result()
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_held_lock_is_free_in_a_forked_child() -> None:
-    """Its holder is a thread that the child does not have."""
-    lock, held, done = _flight.ForkLock(), threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with lock.lock:
-            held.set()
-            assert done.wait(60)
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(hold)
-        assert held.wait(30)
-        pid = os.fork()
-        if pid == 0:
-            signal.alarm(20)
-            with lock.lock:
-                os._exit(0)
-        assert os.waitpid(pid, 0)[1] == 0
-        done.set()
 
 
 HOT = """

@@ -11,7 +11,7 @@ from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 
 from rolevault import _private
 from rolevault._fetcher import CodeNeededError, Fetcher
-from rolevault._flight import ForkLock
+from rolevault._forks import ForkLock
 from rolevault._store import Session
 
 logger = logging.getLogger(__name__)

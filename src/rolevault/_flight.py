@@ -1,5 +1,5 @@
 """One sign-in at a time: the threads of a process that need the same one share
-its outcome, and processes take turns. No lock crosses a fork.
+its outcome, and processes take turns.
 """
 
 import logging
@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
+from rolevault._forks import ForkLock
 from rolevault.errors import SignInTimeoutError
 
 logger = logging.getLogger(__name__)
@@ -18,22 +19,6 @@ T = TypeVar("T")
 
 #: How long one waits for another's sign-in, a person's typing included.
 WAIT_SECONDS = 120.0
-
-
-class ForkLock:
-    """Holds a reentrant lock that is free in a forked child, where the thread that
-    held it does not exist.
-
-    Taken with ``with this.lock:``. Ctrl-C cannot come between that and its block,
-    as it could with an ``__enter__`` of our own, and leave the lock taken for good.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        _locks.add(self)
-
-
-_locks: "WeakSet[ForkLock]" = WeakSet()
 
 
 class _Flight(Generic[T]):
@@ -115,12 +100,10 @@ def waits_for_itself(purpose: str) -> SignInTimeoutError:
     return SignInTimeoutError(purpose=purpose, holder=holder, seconds=0)
 
 
-def _after_fork() -> None:
-    for lock in _locks:
-        lock.lock = threading.RLock()
-    for flights in _all_flights:
-        flights.forget()
+def _in_child() -> None:
+    for each in _all_flights:
+        each.forget()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_in_child)

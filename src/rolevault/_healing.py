@@ -14,7 +14,7 @@ from weakref import ref
 import botocore.session
 
 from rolevault._credentials import RoleCredentials
-from rolevault._flight import ForkLock
+from rolevault._forks import ForkLock
 
 logger = logging.getLogger(__name__)
 

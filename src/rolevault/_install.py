@@ -18,7 +18,7 @@ from botocore.credentials import CredentialResolver
 from botocore.exceptions import ProfileNotFound
 
 from rolevault import _limits, _private, _profile
-from rolevault._flight import ForkLock
+from rolevault._forks import LATE, ForkLock
 from rolevault._role import Options, Role
 from rolevault._session import NEW, Before, is_async, put_back, take_over, wait_in
 from rolevault.errors import ConfigurationError
@@ -160,7 +160,8 @@ def ensure(
     :raises ConfigurationError: something shadows the provider, or no session
         of this role lasts that long.
     """
-    from rolevault._credentials import RoleCredentials
+    with LATE.lock:
+        from rolevault._credentials import RoleCredentials
 
     seconds = _limits.ttl(min_ttl)
     _check_session(session, {})
@@ -243,7 +244,8 @@ def _with_role(
 ) -> CredentialResolver:
     # What signs is loaded with the first session that needs it: import and
     # install() are paid by every script, also by those that never sign.
-    from rolevault._provider import resolver_with
+    with LATE.lock:
+        from rolevault._provider import resolver_with
 
     return resolver_with(role, session, chain, wanted)
 

@@ -12,6 +12,7 @@ from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from rolevault import _canonical
+from rolevault._forks import OPENSSL
 from rolevault.errors import ConfigurationError, UnsupportedPlatformError
 
 SALT_SIZE = 16  # RFC 9106, section 3.1: recommended for password hashing
@@ -71,7 +72,8 @@ class Kdf:
         m, t, p = self.costs
         try:
             argon2id = Argon2id(salt=self.salt, length=32, iterations=t, lanes=p, memory_cost=m)
-            return argon2id.derive(text.encode())
+            with OPENSSL.lock:
+                return argon2id.derive(text.encode())
         except UnsupportedAlgorithm:
             reason = "it needs OpenSSL 3.2 or later, not in FIPS mode"
             remedy = "Install cryptography from its wheels on PyPI."

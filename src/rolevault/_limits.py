@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from rolevault._forks import LATE
 from rolevault.errors import ConfigurationError
 
 # Patterns are text, compiled when they are first needed: not by each import.
@@ -177,7 +178,8 @@ def ttl(value: object) -> float:
 
 
 def _is_tag(value: object, least: int, most: int) -> bool:
-    import unicodedata
+    with LATE.lock:
+        import unicodedata
 
     return (
         isinstance(value, str)

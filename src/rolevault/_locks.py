@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rolevault._forks import LATE
 from rolevault.errors import InsecureVaultError
 
 WRITE = "lock"
@@ -44,7 +45,8 @@ def hold(
     :raises BusyError: after ``seconds``.
     :raises InsecureVaultError: something that is no lock file stands there.
     """
-    from filelock import FileLock, Timeout
+    with LATE.lock:
+        from filelock import FileLock, Timeout
 
     lock = FileLock(
         path,

@@ -26,6 +26,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from rolevault._forks import LATE
 from rolevault.errors import ConfigurationError, MfaFailedError, MfaRequiredError
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,8 @@ def _ask(request: MfaRequest, callback: Callback) -> str:
                 option="mfa_callback", value=repr(type(code)), rule="it must return a string."
             )
     else:
-        from rolevault import _command
+        with LATE.lock:
+            from rolevault import _command
 
         # A text is a profile's mfa_process, which aws-vault gives to the shell.
         text = isinstance(callback, str)
@@ -177,7 +179,8 @@ def _ask(request: MfaRequest, callback: Callback) -> str:
 
 
 def _ask_person(request: MfaRequest) -> str:
-    from rolevault import _terminal
+    with LATE.lock:
+        from rolevault import _terminal
 
     if request.attempt == 1:
         why = f"rolevault needs an MFA code {request.reason}."

@@ -6,7 +6,6 @@ fallback would ask a person for what a broken script was meant to give.
 
 import contextlib
 import hashlib
-import hmac
 import logging
 import os
 import secrets
@@ -15,6 +14,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, NoReturn
 
 from rolevault._flight import Flights
+from rolevault._forks import LATE
 from rolevault.errors import (
     ConfigurationError,
     PassphraseRequiredError,
@@ -160,7 +160,8 @@ class KeyHolder:
 
         def call() -> None:
             if flight not in self._new:
-                from rolevault import _envelope
+                with LATE.lock:
+                    from rolevault import _envelope
 
                 self._new[flight] = _envelope.new_header(source.read(path, new=True))
 
@@ -188,7 +189,8 @@ def derive(
     :raises WrongPassphraseError: the source gave another passphrase; at the
         terminal, three times.
     """
-    from rolevault import _envelope
+    with LATE.lock:
+        from rolevault import _envelope
 
     # A person mistypes; every other source would give the same again.
     left = _ATTEMPTS if source.identity == TERMINAL else 1
@@ -209,7 +211,8 @@ def ask(path: str, what: str = "Passphrase") -> str:
     :param what: what to ask for, below a line that says why it is asked again.
     :raises PassphraseRequiredError: nobody is there.
     """
-    from rolevault import _terminal
+    with LATE.lock:
+        from rolevault import _terminal
 
     try:
         return _terminal.ask(f"{what} for {path}: ", hidden=True)
@@ -251,9 +254,10 @@ _process_secret = secrets.token_bytes(32)
 
 
 def _fingerprint(passphrase: str) -> bytes:
-    # Keyed by the process, so that the fingerprint is worth nothing outside it.
+    # Keyed by the process, so that the fingerprint is worth nothing outside it. Not
+    # OpenSSL's HMAC, whose first use takes a lock that could cross a fork.
     text = passphrase.encode(errors="surrogatepass")
-    return hmac.digest(_process_secret, text, hashlib.sha256)
+    return hashlib.blake2b(text, key=_process_secret).digest()
 
 
 def _failed(option: str, rule: str) -> ConfigurationError:
@@ -284,7 +288,8 @@ def _read_file(file: str) -> str:
 
 
 def _run_command(command: str) -> str:
-    from rolevault import _command
+    with LATE.lock:
+        from rolevault import _command
 
     option = "ROLEVAULT_PASSPHRASE_COMMAND"
     try:

@@ -10,7 +10,6 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 
 from rolevault import _locks
@@ -49,13 +48,20 @@ class Place:
         self.named = expanded.absolute()
         if self.named.name.casefold() in (_locks.WRITE, *_locks.SIGN_IN):
             raise _unusable(self.named, "the locks beside the vault have that name.")
+        self._path: Path | None = None
 
-    @cached_property
+    @property
     def path(self) -> Path:
         """The file behind a link, resolved once.
 
         :raises InsecureVaultError: the link is another user's.
         """
+        # No cached_property: before Python 3.12 it has a lock, which crosses forks.
+        if self._path is None:
+            self._path = self._resolved()
+        return self._path
+
+    def _resolved(self) -> Path:
         if not os.path.islink(self.named):
             return self.named
         target = Path(os.path.realpath(self.named))

@@ -19,6 +19,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from rolevault._forks import LATE
 from rolevault._role import ANY_ROLE, CHAINED_SECONDS, Options, Role
 from rolevault.errors import ConfigurationError
 
@@ -53,7 +54,8 @@ def checked(role_arn: str | None, options: Options) -> Role:
     """
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
-        import difflib
+        with LATE.lock:
+            import difflib
 
         name = min(unknown)
         near = difflib.get_close_matches(name, Options.__annotations__, 1)

@@ -16,7 +16,7 @@ from botocore.credentials import (
 from rolevault import _private, _profile, _source
 from rolevault._credentials import METHOD, RoleCredentials
 from rolevault._fetcher import Fetcher
-from rolevault._flight import ForkLock
+from rolevault._forks import ForkLock
 from rolevault._healing import Healer
 from rolevault._role import Role
 from rolevault._source import Source

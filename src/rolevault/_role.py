@@ -2,12 +2,12 @@
 the key under which the role's credentials stand in the vault.
 """
 
+import getpass
 import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from rolevault import _canonical, _limits
@@ -141,7 +141,7 @@ class Role:
         """The account of the role, known from its ARN without signing in."""
         return self.role_arn.split(":", 5)[4] or None
 
-    @cached_property
+    @property
     def session_name(self) -> str:
         """What CloudTrail shows: as given, else the name of the MFA device's owner."""
         if self.role_session_name is not None:
@@ -214,8 +214,6 @@ def digest(*parts: object) -> str:
 
 
 def _local_user() -> str:
-    import getpass
-
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # no such uid: a container's arbitrary user

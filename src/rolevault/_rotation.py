@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from rolevault import _entries, _passphrase
 from rolevault._files import VaultFile
+from rolevault._forks import LATE
 from rolevault._passphrase import PassphraseSource
 from rolevault.errors import PassphraseRotatedError, VaultDamagedError
 
@@ -30,7 +31,8 @@ def rotate_passphrase(
     :raises PassphraseRotatedError: another rotation came first.
     :raises FileNotFoundError: there is no vault to rotate.
     """
-    from rolevault import _envelope
+    with LATE.lock:
+        from rolevault import _envelope
 
     file = VaultFile(vault_path)
     path = str(file)
@@ -65,7 +67,8 @@ def rotate_passphrase(
 
 
 def _existing(file: VaultFile) -> bytes:
-    from rolevault import _envelope
+    with LATE.lock:
+        from rolevault import _envelope
 
     blob = file.read(_envelope.MAX_FILE)
     if blob is None:

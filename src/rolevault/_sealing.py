@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from rolevault._forks import OPENSSL
+
 KEY_SIZE = 32
 SALT_SIZE = 24
 
@@ -51,13 +53,14 @@ def seal(key: bytes, plaintext: bytes, context: bytes, *, salt: bytes | None = N
     :raises ValueError: the key has not 32 bytes, or the salt not 24.
     """
     salt = os.urandom(SALT_SIZE) if salt is None else salt
-    aead, base, commitment = _derive(key, salt, context)
     # One more chunk than full ones, always: the last is the short one.
     starts = range(0, len(plaintext) + 1, _CHUNK)
-    chunks = (
-        aead.encrypt(_nonce(base, number), plaintext[start : start + _CHUNK], None)
-        for number, start in enumerate(starts)
-    )
+    with OPENSSL.lock:
+        aead, base, commitment = _derive(key, salt, context)
+        chunks = [
+            aead.encrypt(_nonce(base, number), plaintext[start : start + _CHUNK], None)
+            for number, start in enumerate(starts)
+        ]
     return b"".join((salt, commitment, *chunks))
 
 
@@ -76,19 +79,20 @@ def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
     # The last chunk is its tag and up to 16 KiB - 1 of text, never nothing.
     if len(sealed) < OVERHEAD or (len(sealed) - first) % (_CHUNK + _TAG) < _TAG:
         raise SealError
-    aead, base, commitment = _derive(key, salt, context)
-    # AES-GCM alone commits to no key: one ciphertext can be made that opens
-    # under many, and a guess at passphrases would then test many at once.
-    if not hmac.compare_digest(commitment, promised):
-        raise SealError
     starts = range(first, len(sealed), _CHUNK + _TAG)
-    try:
-        return b"".join(
-            aead.decrypt(_nonce(base, number), sealed[start : start + _CHUNK + _TAG], None)
-            for number, start in enumerate(starts)
-        )
-    except InvalidTag:
-        raise SealError from None
+    with OPENSSL.lock:
+        aead, base, commitment = _derive(key, salt, context)
+        # AES-GCM alone commits to no key: one ciphertext can be made that opens
+        # under many, and a guess at passphrases would then test many at once.
+        if not hmac.compare_digest(commitment, promised):
+            raise SealError
+        try:
+            return b"".join(
+                aead.decrypt(_nonce(base, number), sealed[start : start + _CHUNK + _TAG], None)
+                for number, start in enumerate(starts)
+            )
+        except InvalidTag:
+            raise SealError from None
 
 
 def _derive(key: bytes, salt: bytes, context: bytes) -> tuple[AESGCM, int, bytes]:

@@ -12,7 +12,7 @@ import botocore.session
 from botocore.credentials import CredentialResolver, Credentials
 
 from rolevault import _private
-from rolevault._flight import ForkLock
+from rolevault._forks import LATE, ForkLock
 
 MakeChain = Callable[[], CredentialResolver]
 
@@ -99,8 +99,9 @@ def put_back(session: botocore.session.Session, before: Before, make: MakeChain)
 
     :param make: builds the chain of a session that had nothing yet.
     """
-    from rolevault._credentials import RoleCredentials
-    from rolevault._healing import Healer
+    with LATE.lock:
+        from rolevault._credentials import RoleCredentials
+        from rolevault._healing import Healer
 
     Healer.unregister(session)
     own_keys = _private.resolved(session) if Before.of(session).has_own_keys else None

@@ -28,7 +28,7 @@ from botocore.exceptions import (
 )
 
 from rolevault import _private, _profile
-from rolevault._flight import ForkLock
+from rolevault._forks import ForkLock
 from rolevault._role import digest
 
 #: Providers whose credentials are always a role's.

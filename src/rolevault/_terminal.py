@@ -4,7 +4,9 @@ answer.
 """
 
 import atexit
+import builtins
 import contextlib
+import getpass
 import os
 import signal
 import sys
@@ -15,7 +17,7 @@ from io import FileIO
 from pathlib import Path
 from types import FrameType
 
-from rolevault._flight import ForkLock
+from rolevault._forks import ForkLock
 
 #: How long a prompt waits for another one at the same terminal.
 PATIENCE_SECONDS = 120.0
@@ -93,9 +95,6 @@ def _in_notebook() -> bool:
 
 
 def _ask_notebook(prompt: str, hidden: bool) -> str:
-    import builtins
-    import getpass
-
     # While a cell runs, ipykernel puts its own functions here, which ask in the browser.
     if builtins.input.__module__ == "builtins":
         raise NobodyThereError("no cell of this notebook is running")
@@ -239,8 +238,6 @@ def _device_name() -> str:
 
 
 def _ask_windows(prompt: str, hidden: bool) -> str:
-    import getpass
-
     try:
         with open("CONIN$") as keyboard, open("CONOUT$", "w") as screen:
             if hidden:

@@ -30,7 +30,7 @@ except ImportError as missing:
 
 from rolevault import _private, _profile
 from rolevault._credentials import METHOD, RoleCredentials
-from rolevault._flight import ForkLock
+from rolevault._forks import ForkLock
 from rolevault._healing import Healer
 from rolevault._provider import RoleVaultProvider, place, resolver_with
 from rolevault._role import Options, Role

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from rolevault import _entries, _passphrase
 from rolevault._entries import Value
 from rolevault._files import VaultFile
+from rolevault._forks import LATE
 from rolevault._passphrase import PassphraseSource
 from rolevault.errors import PassphraseRotatedError, WrongPassphraseError
 
@@ -186,7 +187,8 @@ class Vault(MutableMapping[str, Value]):
         """What ``edit`` returns for the entries of this moment; what it leaves is
         written. What it raises keeps the file.
         """
-        from rolevault import _envelope
+        with LATE.lock:
+            from rolevault import _envelope
 
         while True:
             self.open()
@@ -212,7 +214,8 @@ class Vault(MutableMapping[str, Value]):
 
     def _held(self) -> "tuple[Header, bytes, Contents] | None":
         """The file as it is now, if we hold its key: nothing is asked here."""
-        from rolevault import _envelope
+        with LATE.lock:
+            from rolevault import _envelope
 
         path = str(self.file)
         blob = self.file.read(_envelope.MAX_FILE)
@@ -243,7 +246,8 @@ class Vault(MutableMapping[str, Value]):
             _passphrase.keys.prepare(self.source, str(self.file))
 
     def _contents(self) -> "Contents | None":
-        from rolevault import _envelope
+        with LATE.lock:
+            from rolevault import _envelope
 
         path = str(self.file)
         # Before the file: another thread may see a later one meanwhile.
