@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.credentials
+import botocore.session
 import pytest
 import time_machine
-from botocore.credentials import CredentialProvider
+from botocore.credentials import CredentialProvider, CredentialResolver
 from botocore.exceptions import (
     ClientError,
     CredentialRetrievalError,
@@ -320,6 +322,44 @@ def test_people_without_a_profile_never_share(
     # A file that nobody asks may be broken.
     monkeypatch.setenv("AWS_CREDENTIAL_FILE", "/nowhere")
     assert key_of(role_arn=role_a.arn) == found[0]
+
+
+def test_people_behind_a_resolver_never_share(
+    empty_home: Path, sts: LocalSts, role_a: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for all that somebody's own resolver may ask, of which we see nothing."""
+
+    class Logged(CredentialResolver):
+        def load_credentials(self) -> Any:
+            return super().load_credentials()
+
+    def key() -> str:
+        inner = botocore.session.Session()
+        chain = botocore.credentials.create_credential_resolver(inner)
+        inner.register_component("credential_provider", Logged(chain.providers))
+        session = boto3.Session(botocore_session=inner)
+        rolevault.install(role_a.arn, session=session)
+        credentials: Any = session.get_credentials()
+        return str(credentials.fetcher.key)
+
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    found = [key()]
+    for person in ("one", "two"):
+        old = empty_home / f"{person}.ec2"
+        old.write_text(f"AWSAccessKeyId={person}\nAWSSecretKey=x\n")
+        for name, value in [
+            ("AWS_ACCESS_KEY_ID", person),
+            ("AWS_ROLE_ARN", person),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", person),
+            ("AWS_CREDENTIAL_FILE", str(old)),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN", person),
+        ]:
+            with monkeypatch.context() as there:
+                there.setenv(name, value)
+                found.append(key())
+    assert len(set(found)) == len(found)
+    assert sts.calls == []
 
 
 @pytest.mark.parametrize("hop", [False, True])

@@ -14,10 +14,12 @@ from typing import Any, Protocol, runtime_checkable
 import botocore.credentials
 import botocore.session
 from botocore.credentials import (
+    BotoProvider,
     CredentialProvider,
     CredentialResolver,
     Credentials,
     EnvProvider,
+    OriginalEC2Provider,
     ReadOnlyCredentials,
 )
 from botocore.exceptions import (
@@ -61,8 +63,6 @@ _CONTAINER = (
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 )
 _CONTAINER_TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105  the variable's name
-#: Of boto 2, which botocore still reads: files with keys, asked after every profile.
-_OLD_FILES = ("ec2-credentials-file", "boto-config")
 
 
 @runtime_checkable
@@ -120,7 +120,7 @@ def of_chain(session: botocore.session.Session, chain: CredentialResolver) -> So
         # A stranger's provider may have nothing, and then the profile decides.
         identity |= _identity(session, _profile.chosen(session))
         if "access_key_id" not in identity:
-            identity |= _old_files(chain) | _container() | _machine(session)
+            identity |= _old_files() | _container() | _machine(session)
         if any(provider.METHOD == "env" for provider in chain.providers):
             identity |= _set_in_environment(*_WEB_IDENTITY)
     return Source(identity, chain.load_credentials)
@@ -131,13 +131,16 @@ def ahead(chain: CredentialResolver) -> dict[str, Any]:
     that somebody put into the chain.
     """
     key = os.environ.get("AWS_ACCESS_KEY_ID")
-    # A provider that is not botocore's is known by its name alone.
     strangers = [
         str(provider.METHOD)
         for provider in chain.providers
         if not type(provider).__module__.startswith("botocore.")
     ]
-    identity: dict[str, Any] = {"providers": strangers} if strangers else {}
+    identity: dict[str, Any] = {}
+    if strangers:
+        # They are known by their names alone, and may ask botocore's providers.
+        environment = _set_in_environment("AWS_ACCESS_KEY_ID", *_WEB_IDENTITY)
+        identity = {"providers": strangers, "environment": environment}
     if key and any(provider.METHOD == "env" for provider in chain.providers):
         identity["access_key_id"] = key
     return identity
@@ -195,13 +198,13 @@ def of_name(session: botocore.session.Session, credential_source: str, profile: 
     return Source(identity, load)
 
 
-def _old_files(chain: CredentialResolver) -> dict[str, Any]:
-    for provider in chain.providers:
-        if provider.METHOD in _OLD_FILES:
-            # What is wrong with a file that nobody asks is no error, as in botocore.
-            with contextlib.suppress(BotoCoreError):
-                if found := provider.load():
-                    return {provider.METHOD: found.access_key}
+def _old_files() -> dict[str, Any]:
+    """Of boto 2, which botocore still reads: files with keys, asked after every profile."""
+    for provider in (OriginalEC2Provider(), BotoProvider()):
+        # What is wrong with a file that nobody asks is no error, as in botocore.
+        with contextlib.suppress(BotoCoreError):
+            if found := provider.load():
+                return {provider.METHOD: found.access_key}
     return {}
 
 
