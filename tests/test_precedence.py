@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.credentials
+import botocore.session
 import pytest
+from botocore.credentials import CredentialResolver
 
 import rolevault
 from conftest import Alice, account_of
@@ -215,6 +218,30 @@ def test_a_profile_that_nobody_asks_is_not_judged(
     rolevault.install(role_a.arn)
     assert account_of() == A
     assert who_entered(sts) == ["alice"]
+
+
+def test_a_resolver_of_ones_own(
+    bob: User, sts: LocalSts, role_a: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 1 and 11 do not hold for one that is asked as a whole: the role is first,
+    and whatever the resolver finds enters it.
+    """
+
+    class Logged(CredentialResolver):
+        def load_credentials(self) -> Any:
+            return super().load_credentials()
+
+    def made() -> boto3.Session:
+        inner = botocore.session.Session()
+        chain = botocore.credentials.create_credential_resolver(inner)
+        inner.register_component("credential_provider", Logged(chain.providers))
+        return boto3.Session(botocore_session=inner)
+
+    monkeypatch.setenv("AWS_PROFILE", "a")
+    assert account_of(rolevault.install(session=made())) == A
+    monkeypatch.setenv("AWS_PROFILE", "bob")
+    assert account_of(rolevault.install(role_a.arn, profile="bob", session=made())) == A
+    assert who_entered(sts) == ["bob", "alice"]
 
 
 def test_a_profile_for_a_session_of_another(bob: User, sts: LocalSts, role_a: Role) -> None:

@@ -95,8 +95,9 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
     chosen_by_name = named or session.instance_variables().get("profile")
     if role.is_profiles and keys and chosen_by_name is None:
         logger.warning(
-            "AWS_ACCESS_KEY_ID is set and wins over profile %s, as in boto3: requests are signed "
-            "with that key and not with the role. Unset it, or name the profile with profile=.",
+            "AWS_ACCESS_KEY_ID is set and wins over profile %s in botocore's chain: requests are "
+            "signed with that key and not with the role. Unset it, or name the profile with "
+            "profile=.",
             role.profile,
         )
     if source is not None and source not in session.available_profiles:
