@@ -319,8 +319,18 @@ def test_people_without_a_profile_never_share(
                 there.setenv(name, value)
                 found.append(key_of(role_arn=role_a.arn))
     assert len(set(found)) == len(found)
-    # A file that nobody asks may be broken.
-    monkeypatch.setenv("AWS_CREDENTIAL_FILE", "/nowhere")
+    # A file that nobody asks may be missing or broken.
+    broken = empty_home / "broken"
+    for name in ("AWS_CREDENTIAL_FILE", "BOTO_CONFIG"):
+        for content in (None, b"\xff\xfe=\n", b"AWSAccessKeyId=x\n", b"[Credentials\n", b"x\n"):
+            broken.unlink(missing_ok=True)
+            if content is not None:
+                broken.write_bytes(content)
+            with monkeypatch.context() as there:
+                there.setenv(name, str(broken))
+                assert key_of(role_arn=role_a.arn) == found[0]
+    broken.write_text("[Credentials]\naws_access_key_id=x\n")
+    monkeypatch.setenv("BOTO_CONFIG", str(broken))
     assert key_of(role_arn=role_a.arn) == found[0]
 
 

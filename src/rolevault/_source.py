@@ -202,7 +202,7 @@ def _old_files() -> dict[str, Any]:
     """Of boto 2, which botocore still reads: files with keys, asked after every profile."""
     for provider in (OriginalEC2Provider(), BotoProvider()):
         # What is wrong with a file that nobody asks is no error, as in botocore.
-        with contextlib.suppress(BotoCoreError):
+        with contextlib.suppress(BotoCoreError, KeyError, ValueError):
             if found := provider.load():
                 return {provider.METHOD: found.access_key}
     return {}
