@@ -163,6 +163,23 @@ def test_a_file_that_cannot_be_read_is_named(
             call(profile="orphan")
 
 
+def test_a_file_is_looked_for_where_botocore_does(
+    config: Config, empty_home: Path, role_a: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With variables in its path; a home that nobody knows is no error."""
+    config("").rename(empty_home / "settings")
+    (empty_home / "directory").mkdir()
+    for path, found in (("$HOME/settings", True), ("~nosuchuser/settings", False)):
+        monkeypatch.setenv("AWS_CONFIG_FILE", path)
+        with pytest.raises(ConfigurationError, match="there is no role_arn"):
+            rolevault.install()
+        with pytest.raises(ConfigurationError if found else ProfileNotFound):
+            rolevault.install(profile="base")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "$HOME/directory")
+    with pytest.raises(ConfigurationError, match="it cannot be read: Is a dir"):
+        rolevault.install()
+
+
 def test_a_pipe_is_not_waited_for(config: Config, empty_home: Path) -> None:
     """botocore reads regular files only; to open another one could take for ever."""
     config("").unlink()

@@ -210,9 +210,11 @@ def check_readable(session: botocore.session.Session) -> None:
     """
     for option in ("config_file", "credentials_file"):
         path = session.get_config_variable(option)
+        # As botocore does, which has no error for a home that nobody knows.
+        expanded = os.path.expanduser(os.path.expandvars(path))
         try:
-            if not Path(path).expanduser().is_fifo():  # which would block
-                with open(os.path.expanduser(path), "rb"):
+            if not Path(expanded).is_fifo():  # which would block
+                with open(expanded, "rb"):
                     pass
         except FileNotFoundError:
             pass
