@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_read_is_named(
     elsewhere.write_text(f"[profile orphan]\nrole_arn={role_a.arn}\nsource_profile=gone\n")
     config("").unlink()
     (empty_home / ".aws" / file).mkdir()
-    named = rf"config=.*{file}: it cannot be read: Is a dir"
+    named = rf"^{file}_file=.*{file}: it cannot be read: Is a dir.* in AWS_\w*{file.upper()}_FILE"
     options: dict[str, str]
     for options in (
         {},
@@ -161,6 +161,30 @@ def test_a_file_that_cannot_be_read_is_named(
         monkeypatch.setenv("AWS_CONFIG_FILE", str(elsewhere))
         with pytest.raises(ConfigurationError, match=named):
             call(profile="orphan")
+
+
+def test_keys_in_a_file_that_cannot_be_read(config: Config, empty_home: Path, role_a: Role) -> None:
+    """The same at the first signature, where a source has settings in the one file
+    and would have its keys in the other.
+    """
+    config("").write_text(
+        "[default]\nregion=eu-west-1\n[profile base]\nregion=eu-west-1\n"
+        f"[profile prod]\nrole_arn={role_a.arn}\nsource_profile=base\n"
+        f"[profile half]\nrole_arn={role_a.arn}\n"
+    )
+    (empty_home / ".aws" / "credentials").mkdir()
+    call: Callable[..., boto3.Session] = rolevault.session
+    for options in (
+        {"profile": "prod"},
+        {"role_arn": role_a.arn, "source_profile": "base"},
+        {"role_arn": role_a.arn, "profile": "base"},
+        {"role_arn": role_a.arn},
+    ):
+        session = call(**options)
+        with pytest.raises(ConfigurationError, match=r"^credentials_file=.*cannot be read"):
+            account_of(session)
+    with pytest.raises(ConfigurationError, match=r"^credentials_file=.*cannot be read"):
+        rolevault.install(profile="half")
 
 
 def test_a_file_is_looked_for_where_botocore_does(

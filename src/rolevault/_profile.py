@@ -32,6 +32,9 @@ CREDENTIAL_SOURCES = {
     "EcsContainer": "container-role",
 }
 
+#: The two files, by botocore's names for them, and what says that one stands elsewhere.
+_FILES = {"config_file": "AWS_CONFIG_FILE", "credentials_file": "AWS_SHARED_CREDENTIALS_FILE"}
+
 #: What botocore makes up, or does not know.
 _NONE_IF_EMPTY = ("role_session_name", "mfa_process")
 
@@ -208,7 +211,7 @@ def check_readable(session: botocore.session.Session) -> None:
 
     :raises ConfigurationError: there is such a file.
     """
-    for option in ("config_file", "credentials_file"):
+    for option, variable in _FILES.items():
         path = session.get_config_variable(option)
         # As botocore does, which has no error for a home that nobody knows.
         expanded = os.path.expanduser(os.path.expandvars(path))
@@ -219,8 +222,11 @@ def check_readable(session: botocore.session.Session) -> None:
         except FileNotFoundError:
             pass
         except OSError as error:
-            rule = f"it cannot be read: {error.strerror}."
-            raise ConfigurationError(option="config", value=path, rule=rule) from None
+            rule = (
+                f"it cannot be read: {error.strerror}. Let this user read it, or name another "
+                f"file in {variable}."
+            )
+            raise ConfigurationError(option=option, value=path, rule=rule) from None
 
 
 def check_sources(
@@ -272,6 +278,7 @@ def check_source(
             )
         return None
     if source is None:
+        check_readable(session)
         raise PartialCredentialsError(
             provider="assume-role", cred_var="source_profile or credential_source"
         )

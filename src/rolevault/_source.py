@@ -114,7 +114,10 @@ class Source:
 
 
 def of_chain(session: botocore.session.Session, chain: CredentialResolver) -> Source:
-    """What the session would use without us."""
+    """What the session would use without us.
+
+    :raises ConfigurationError: when resolved, if it finds nothing and a file cannot be read.
+    """
     identity = ahead(chain)
     if "access_key_id" not in identity:
         # A stranger's provider may have nothing, and then the profile decides.
@@ -123,7 +126,14 @@ def of_chain(session: botocore.session.Session, chain: CredentialResolver) -> So
             identity |= _old_files() | _container() | _machine(session)
         if any(provider.METHOD == "env" for provider in chain.providers):
             identity |= _set_in_environment(*_WEB_IDENTITY)
-    return Source(identity, chain.load_credentials)
+
+    def load() -> Credentials | None:
+        credentials: Credentials | None = chain.load_credentials()
+        if credentials is None:
+            _profile.check_readable(session)
+        return credentials
+
+    return Source(identity, load)
 
 
 def ahead(chain: CredentialResolver) -> dict[str, Any]:
@@ -150,6 +160,7 @@ def of_profile(session: botocore.session.Session, profile: str) -> Source:
     """What a source profile holds that is no role itself.
 
     :raises InvalidConfigError: when resolved, if it holds no credentials.
+    :raises ConfigurationError: the same, where a file cannot be read.
     """
 
     # Of the client for which they are looked for, not of one made meanwhile.
@@ -160,6 +171,7 @@ def of_profile(session: botocore.session.Session, profile: str) -> Source:
             session, profile, region
         ).load_credentials()
         if credentials is None:
+            _profile.check_readable(session)
             message = f'The source profile "{profile}" must have credentials.'
             raise InvalidConfigError(error_msg=message)
         return credentials

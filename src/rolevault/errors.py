@@ -29,7 +29,8 @@ class RoleVaultError(BotoCoreError):
 
 class ConfigurationError(RoleVaultError, ValueError):
     """An option or a profile cannot be used. Raised by ``install()`` and
-    ``session()`` themselves, never by the first request.
+    ``session()`` themselves; by the first request only where it finds no source
+    credentials, and a file that may hold them cannot be read.
 
     ``value`` is what was given, as text ready to print.
     """
