@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import boto3
+import botocore.session
 import pytest
 from botocore.exceptions import (
     BotoCoreError,
@@ -239,6 +240,61 @@ def test_a_profile_behind_an_explicit_role_is_judged(
                 call(role_a.arn, profile=profile)
             with pytest.raises(error):
                 call(role_a.arn, source_profile=profile)
+
+
+@pytest.mark.parametrize("call", [rolevault.install, rolevault.session])
+def test_the_chosen_profile_behind_an_explicit_role_is_judged(
+    config: Config,
+    role_a: Role,
+    alice: Alice,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[..., boto3.Session],
+) -> None:
+    """Where the role is entered from ``AWS_PROFILE``, and nowhere else."""
+    config(
+        f"[profile gone]\nrole_arn={role_a.arn}\nsource_profile=nowhere\n"
+        f"[profile long]\nrole_arn={role_a.arn}\nsource_profile=base\nduration_seconds=x\n"
+        f"[profile deep]\nrole_arn={role_a.arn}\nsource_profile=long\n"
+        f"[profile loop]\nrole_arn={role_a.arn}\nsource_profile=pool\n"
+        f"[profile pool]\nrole_arn={role_a.arn}\nsource_profile=loop\n"
+    )
+    for profile, error in (
+        ("gone", InvalidConfigError),
+        ("long", ConfigurationError),
+        ("deep", ConfigurationError),
+        ("loop", InfiniteLoopConfigError),
+    ):
+        with pytest.raises(error):
+            rolevault.install(role_a.arn, session=boto3.Session(profile_name=profile))
+        monkeypatch.setenv("AWS_PROFILE", profile)
+        with pytest.raises(error):
+            call(role_a.arn)
+        call(role_a.arn, source_profile="base")
+        call(role_a.arn, profile="base")
+        monkeypatch.delenv("AWS_PROFILE")
+    call(role_a.arn)
+    monkeypatch.setenv("AWS_PROFILE", "loop")
+    own = boto3.Session(alice.user.access_key_id, alice.user.secret_access_key)
+    rolevault.install(role_a.arn, session=own)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", alice.user.access_key_id)
+    call(role_a.arn)
+    with pytest.raises(InfiniteLoopConfigError):
+        rolevault.install(role_a.arn, session=boto3.Session(profile_name="loop"))
+
+
+def test_a_profile_that_a_chain_leaves_out_is_not_judged(
+    config: Config, role_a: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with a profile that nobody asks is no error, as in botocore."""
+    config(f"[default]\nrole_arn={role_a.arn}\nsource_profile=nowhere\n")
+    role_a.mfa = False
+    session = botocore.session.Session()
+    chain = session.get_component("credential_provider")
+    chain.remove("assume-role")
+    rolevault.install(role_a.arn, session=boto3.Session(botocore_session=session))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", alice.user.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", alice.user.secret_access_key)
+    assert account_of(boto3.Session(botocore_session=session)) == "111122223333"
 
 
 def test_a_profile_without_a_role_says_what_was_looked_at(

@@ -19,6 +19,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from rolevault import _private
 from rolevault._forks import LATE
 from rolevault._role import ANY_ROLE, CHAINED_SECONDS, Options, Role
 from rolevault.errors import ConfigurationError
@@ -95,8 +96,7 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
     role = Role(**{**values, **own, **by})
     # Empty ones are none to botocore.
     keys = os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY")
-    chosen_by_name = named or session.instance_variables().get("profile")
-    if role.is_profiles and keys and chosen_by_name is None:
+    if role.is_profiles and keys and named is None and not _is_named(session):
         logger.warning(
             "AWS_ACCESS_KEY_ID is set and wins over profile %s in botocore's chain: requests are "
             "signed with that key and not with the role. Unset it, or name the profile with "
@@ -110,11 +110,12 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
     has_source = role.source_profile is not None or role.credential_source is not None
     if role_arn is None:
         check_sources(session, vars(role), (role.profile or "default",))
-    elif role.profile is not None and (has_source or is_role(fields(session, role.profile))):
+    elif has_source or (role.profile is not None and is_role(fields(session, role.profile))):
         # Its own role is not entered: to meet it again is no loop.
         check_sources(session, vars(role), ())
-    elif source is not None and is_hop(session, source):
-        check_sources(session, role_values(session, source), (source,))
+    elif role.profile is None and _is_source(session):
+        profile = chosen(session)
+        check_sources(session, role_values(session, profile), (profile,))
     if role.duration_is_wish and role.mfa_serial and (role.duration_seconds or 0) > CHAINED_SECONDS:
         logger.info(
             "duration_seconds=%d of profile %s is served an hour at a time, renewed through the "
@@ -123,6 +124,23 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
             role.profile,
         )
     return role
+
+
+def _is_source(session: botocore.session.Session) -> bool:
+    """Whether the session's own chain would enter the role of its profile."""
+    resolved, (chain, _) = _private.resolved(session), _private.credential_provider(session)
+    if resolved is not None and resolved.method == "explicit":
+        return False
+    methods = [each.METHOD for each in getattr(chain, "providers", ())]
+    if chain is not None and "assume-role" not in methods:
+        return False
+    keys_first = os.environ.get("AWS_ACCESS_KEY_ID") and not _is_named(session)
+    return not keys_first and is_role(fields(session, chosen(session)))
+
+
+def _is_named(session: botocore.session.Session) -> bool:
+    """Whether the session was made for a profile, which beats the environment's keys."""
+    return session.instance_variables().get("profile") is not None
 
 
 def chosen(session: botocore.session.Session) -> str:
