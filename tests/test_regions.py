@@ -121,6 +121,24 @@ def test_the_global_region_is_of_one_partition(partition: str, region_name: str)
     assert endpoint(partition, region_name="aws-global").region_name == region_name
 
 
+@pytest.mark.parametrize(
+    ("partition", "region_name", "expected"),
+    [
+        ("aws-cn", "ap-east-99", "cn-north-1"),
+        ("aws-us-gov", "eu-north-99", "us-gov-west-1"),
+        ("aws-us-gov", "us-east-1-fips", "us-gov-west-1"),
+        ("aws", "cn-south-99", "us-east-1"),
+        ("aws", "eu-north-99", "eu-north-99"),
+        ("aws-cn", "cn-south-99", "cn-south-99"),
+    ],
+)
+def test_a_region_that_is_newer_than_botocore(
+    partition: str, region_name: str, expected: str
+) -> None:
+    """Its name says whose it is."""
+    assert endpoint(partition, region_name=region_name).region_name == expected
+
+
 def test_a_region_of_the_partition_is_kept() -> None:
     """The session's region serves where the role's partition has it."""
     meta = endpoint("aws-cn", region_name="cn-northwest-1")

@@ -10,7 +10,7 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
-from botocore.exceptions import HTTPClientError, NoRegionError
+from botocore.exceptions import HTTPClientError, NoRegionError, UnknownRegionError
 from botocore.parsers import ResponseParserError
 
 from rolevault import _private
@@ -115,10 +115,10 @@ class Sts:
         if default is None or self.endpoint is not None:
             return str(region)
         # A region of another partition cannot know the role.
-        having = [
-            partition
-            for partition in session.get_available_partitions()
-            # "aws-global" is of none but aws, too.
-            if region in session.get_available_regions("sts", partition, allow_non_regional=True)
-        ]
-        return str(region) if self._partition in having or not having else default
+        try:
+            # "us-east-1-fips" and the like are what botocore takes for "us-east-1".
+            plain = region.replace("fips-", "").replace("-fips", "")
+            partition = session.get_partition_for_region(plain)
+        except UnknownRegionError:
+            partition = "aws" if region == "aws-global" else self._partition
+        return str(region) if partition == self._partition else default
