@@ -311,6 +311,9 @@ def test_a_profile_without_a_role_says_what_was_looked_at(
     assert "credentials" in message
     with pytest.raises(ConfigurationError, match=r"\[default\] of "):
         rolevault.install()
+    config("[profile 'b c']\n")
+    with pytest.raises(ConfigurationError, match=r"in \[profile 'b c'\] of .* nor in \[b c\] of "):
+        rolevault.install(profile="b c")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
     with pytest.raises(ConfigurationError, match=str(path)):
         rolevault.install()

@@ -4,6 +4,7 @@ judged by the rules of its ``AssumeRoleProvider``.
 
 import logging
 import os
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -314,7 +315,8 @@ def check_source(
 
 
 def _sections(session: botocore.session.Session, profile: str) -> tuple[str, str]:
-    section = profile if profile == "default" else f"profile {profile}"
+    # botocore reads a section's name as a shell would.
+    section = profile if profile == "default" else f"profile {shlex.quote(profile)}"
     return (
         f"[{section}] of {session.get_config_variable('config_file')}",
         f"[{profile}] of {session.get_config_variable('credentials_file')}",
