@@ -265,12 +265,13 @@ def test_settings_that_an_option_overrides_are_not_judged(
     role_a.mfa = False
     config(
         "[profile prod]\nrole_arn=unset\nsource_profile=base\nmfa_serial=x\n"
-        "duration_seconds=long\nexternal_id=\n"
+        "duration_seconds=long\nexternal_id=\nmfa_process=\n  a=b\n"
     )
     session = rolevault.session(
         role_a.arn,
         profile="prod",
         mfa_serial=alice.serial,
+        mfa_callback=alice,
         duration_seconds=900,
         external_id="ours",
     )

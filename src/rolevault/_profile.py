@@ -40,6 +40,9 @@ _FILES = {"config_file": "AWS_CONFIG_FILE", "credentials_file": "AWS_SHARED_CRED
 #: What botocore makes up, or does not know.
 _NONE_IF_EMPTY = ("role_session_name", "mfa_process")
 
+#: Options that also beat a setting of another name.
+_REPLACED = {"source_profile": "credential_source", "mfa_callback": "mfa_process"}
+
 _TEXTS = (
     "role_arn",
     "source_profile",
@@ -90,9 +93,8 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
         elif profile not in session.available_profiles:
             check_readable(session)
             raise ProfileNotFound(profile=profile)
-        # A source has two names, and an option for one replaces both.
-        other = () if source is None else ("credential_source",)
-        values = role_values(session, profile, (*own, *other))
+        replaced = [_REPLACED[option] for option in own if option in _REPLACED]
+        values = role_values(session, profile, (*own, *replaced))
     by = {"is_profiles": role_arn is None, "profile_is_explicit": named is not None}
     role = Role(**{**values, **own, **by})
     # Empty ones are none to botocore.
