@@ -115,7 +115,8 @@ def test_a_missing_profile_is_botocores_error(config: Config, role_a: Role) -> N
     with pytest.raises(ProfileNotFound):
         rolevault.install(role_a.arn, profile="nowhere", session=boto3.Session())
     for name in ("nowhere", ""):
-        with pytest.raises(ConfigurationError, match=f"source_profile='{name}': there is no such"):
+        rule = rf"there is no such profile, .*config nor \[{name}\] of .*credentials. Add it, or"
+        with pytest.raises(ConfigurationError, match=f"^source_profile='{name}': {rule}"):
             rolevault.install(role_a.arn, source_profile=name)
 
 

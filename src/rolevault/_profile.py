@@ -108,7 +108,11 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
         )
     if source is not None and source not in session.available_profiles:
         check_readable(session)
-        rule = f"there is no such profile in {session.get_config_variable('config_file')}."
+        config, credentials = _sections(session, source)
+        rule = (
+            f"there is no such profile, neither {config} nor {credentials}. "
+            "Add it, or name another profile."
+        )
         raise ConfigurationError(option="source_profile", value=repr(source), rule=rule)
     has_source = role.source_profile is not None or role.credential_source is not None
     if role_arn is None:
