@@ -18,6 +18,7 @@ from botocore.credentials import CredentialResolver
 from botocore.exceptions import ProfileNotFound
 
 from rolevault import _limits, _private, _profile
+from rolevault._config_files import check_readable
 from rolevault._forks import LATE, ForkLock
 from rolevault._role import Options, Role
 from rolevault._session import NEW, Before, is_async, put_back, take_over, wait_in
@@ -215,7 +216,7 @@ def _session_for(default: boto3.Session | None, options: "Options") -> boto3.Ses
     try:
         return boto3.Session(profile_name=profile, region_name=region)
     except ProfileNotFound:
-        _profile.check_readable(botocore.session.Session())
+        check_readable(botocore.session.Session())
         raise
 
 

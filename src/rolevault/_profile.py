@@ -4,16 +4,11 @@ judged by the rules of its ``AssumeRoleProvider``.
 
 import logging
 import os
-import shlex
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import botocore.session
-from botocore.configloader import raw_config_parse
 from botocore.exceptions import (
-    ConfigNotFound,
-    ConfigParseError,
     InfiniteLoopConfigError,
     InvalidConfigError,
     PartialCredentialsError,
@@ -21,6 +16,7 @@ from botocore.exceptions import (
 )
 
 from rolevault import _private
+from rolevault._config_files import check_readable, place_of, sections
 from rolevault._forks import LATE
 from rolevault._role import ANY_ROLE, CHAINED_SECONDS, Options, Role
 from rolevault.errors import ConfigurationError
@@ -33,9 +29,6 @@ CREDENTIAL_SOURCES = {
     "Ec2InstanceMetadata": "iam-role",
     "EcsContainer": "container-role",
 }
-
-#: The two files, by botocore's names for them, and what says that one stands elsewhere.
-_FILES = {"config_file": "AWS_CONFIG_FILE", "credentials_file": "AWS_SHARED_CREDENTIALS_FILE"}
 
 #: What botocore makes up, or does not know.
 _NONE_IF_EMPTY = ("role_session_name", "mfa_process")
@@ -108,7 +101,7 @@ def role_for(role_arn: str | None, options: Options, session: botocore.session.S
         )
     if source is not None and source not in session.available_profiles:
         check_readable(session)
-        config, credentials = _sections(session, source)
+        config, credentials = sections(session, source)
         rule = (
             f"there is no such profile, neither {config} nor {credentials}. "
             "Add it, or name another profile."
@@ -195,7 +188,7 @@ def role_values(
     try:
         Role(**{"role_arn": ANY_ROLE, **values})
     except ConfigurationError as error:
-        where = _place_of(session, profile, error.option)
+        where = place_of(session, profile, error.option)
         text = found.get(error.option, "")
         # With a line too far to the right, the keys below it are part of the value.
         shown = isinstance(text, str) and "\n" not in text
@@ -218,9 +211,9 @@ def require_role(session: botocore.session.Session, profile: str) -> None:
     check_readable(session)
     if profile != "default" and profile not in session.full_config.get("profiles", {}):
         raise ProfileNotFound(profile=profile)
-    config, credentials = _sections(session, profile)
+    config, credentials = sections(session, profile)
     if "role_arn" in found:
-        where = _place_of(session, profile, "web_identity_token_file")
+        where = place_of(session, profile, "web_identity_token_file")
         rule = f"its role is entered with a web identity ({where}), which botocore renews itself."
     else:
         rule = (
@@ -228,30 +221,6 @@ def require_role(session: botocore.session.Session, profile: str) -> None:
             "Add one, name another profile, or pass role_arn=."
         )
     raise ConfigurationError(option="profile", value=repr(profile), rule=rule)
-
-
-def check_readable(session: botocore.session.Session) -> None:
-    """Ask this before saying that something is not there: botocore takes a file that
-    it may not read for an empty one.
-
-    :raises ConfigurationError: there is such a file.
-    """
-    for option, variable in _FILES.items():
-        path = session.get_config_variable(option)
-        # As botocore does, which has no error for a home that nobody knows.
-        expanded = os.path.expanduser(os.path.expandvars(path))
-        try:
-            if not Path(expanded).is_fifo():  # which would block
-                with open(expanded, "rb"):
-                    pass
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            rule = (
-                f"it cannot be read: {error.strerror}. Let this user read it, or name another "
-                f"file in {variable}."
-            )
-            raise ConfigurationError(option=option, value=path, rule=rule) from None
 
 
 def check_sources(
@@ -318,22 +287,3 @@ def check_source(
     if source in visited and not itself:
         raise InfiniteLoopConfigError(source_profile=source, visited_profiles=list(visited))
     return source
-
-
-def _sections(session: botocore.session.Session, profile: str) -> tuple[str, str]:
-    # botocore reads a section's name as a shell would.
-    section = profile if profile == "default" else f"profile {shlex.quote(profile)}"
-    return (
-        f"[{section}] of {session.get_config_variable('config_file')}",
-        f"[{profile}] of {session.get_config_variable('credentials_file')}",
-    )
-
-
-def _place_of(session: botocore.session.Session, profile: str, key: str) -> str:
-    """File and section of a setting: botocore merges the two files."""
-    config, credentials = _sections(session, profile)
-    try:
-        parsed = raw_config_parse(session.get_config_variable("credentials_file"))
-    except (ConfigNotFound, ConfigParseError):
-        return config
-    return credentials if key in parsed.get(profile, {}) else config

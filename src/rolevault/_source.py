@@ -30,6 +30,7 @@ from botocore.exceptions import (
 )
 
 from rolevault import _private, _profile
+from rolevault._config_files import check_readable
 from rolevault._forks import ForkLock
 from rolevault._role import digest
 
@@ -130,7 +131,7 @@ def of_chain(session: botocore.session.Session, chain: CredentialResolver) -> So
     def load() -> Credentials | None:
         credentials: Credentials | None = chain.load_credentials()
         if credentials is None:
-            _profile.check_readable(session)
+            check_readable(session)
         return credentials
 
     return Source(identity, load)
@@ -171,7 +172,7 @@ def of_profile(session: botocore.session.Session, profile: str) -> Source:
             session, profile, region
         ).load_credentials()
         if credentials is None:
-            _profile.check_readable(session)
+            check_readable(session)
             message = f'The source profile "{profile}" must have credentials.'
             raise InvalidConfigError(error_msg=message)
         return credentials
