@@ -38,6 +38,12 @@ from rolevault import ConfigurationError
         ("credential_source=environment", InvalidConfigError, '"environment"'),
         ("source_profile=prod", InfiniteLoopConfigError, "prod"),
         ("source_profile=loop", InfiniteLoopConfigError, "loop"),
+        # Its own keys make no source of it for another.
+        (
+            "source_profile=loop\naws_access_key_id=x\naws_secret_access_key=x",
+            InfiniteLoopConfigError,
+            "loop",
+        ),
     ],
 )
 def test_bad_references_are_botocores_errors(
@@ -107,6 +113,25 @@ def test_a_loop_further_down_is_found(config: Config, role_a: Role) -> None:
         rolevault.install(profile="a")
 
 
+def test_a_loop_that_was_made_later_is_found(
+    config: Config, role_a: Role, role_b: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that are made after ``install()`` read the files anew: botocore's
+    error, however the role was named.
+    """
+    role = f"role_arn={role_b.arn}\n"
+    text = f"[profile x]\n{role}source_profile=y\n[profile y]\n{role}source_profile="
+    monkeypatch.setenv("AWS_PROFILE", "x")
+    for role_arn in (role_a.arn, None):
+        config(f"{text}base\n")
+        rolevault.install(role_arn, all_sessions=True)
+        config(f"{text}x\n")
+        with pytest.raises(InfiniteLoopConfigError) as raised:
+            boto3.Session().get_credentials()
+        assert "'x'" in str(raised.value)
+        rolevault.uninstall()
+
+
 def test_a_missing_profile_is_botocores_error(config: Config, role_a: Role) -> None:
     """``ProfileNotFound``, for a profile that is named or chosen."""
     config("")
@@ -120,7 +145,7 @@ def test_a_missing_profile_is_botocores_error(config: Config, role_a: Role) -> N
             rolevault.install(role_a.arn, source_profile=name)
 
 
-def test_unreadable_configuration_is_botocores_error(config: Config) -> None:
+def test_a_file_that_cannot_be_parsed_is_botocores_error(config: Config) -> None:
     """What botocore cannot parse raises its own error."""
     config("").write_text("[profile prod\nrole_arn")
     with pytest.raises(ConfigParseError):
