@@ -310,9 +310,12 @@ def test_keys_that_shadow_a_profile_are_told_of(
     boto3.setup_default_session()
     rolevault.install(profile="p", session=boto3.Session())
     monkeypatch.setenv("AWS_PROFILE", "p")
-    with monkeypatch.context() as without:
-        without.setenv("AWS_ACCESS_KEY_ID", "")  # which is none
-        rolevault.session()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        with monkeypatch.context() as without:
+            without.setenv(name, "")  # which is none
+            rolevault.session()
+            without.delenv(name)
+            rolevault.session()
     assert "wins over" not in caplog.text
     rolevault.install()
     assert "AWS_ACCESS_KEY_ID is set and wins over profile p" in caplog.text

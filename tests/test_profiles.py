@@ -91,6 +91,26 @@ def test_files_elsewhere(
     assert account_of() == "111122223333"
 
 
+def test_the_credentials_file_beats_the_configuration(
+    config: Config, sts: LocalSts, alice: Alice, empty_home: Path
+) -> None:
+    """Where a profile stands in both, setting by setting, keys included."""
+    role = sts.add_role("Deploy", trusts=[alice.user], external_id="ticket")
+    config(
+        f"[profile prod]\nrole_arn={role.arn}\nsource_profile=base\nexternal_id=other\n"
+        "role_session_name=nightly\n"
+        "[profile keys]\naws_access_key_id=AKIAX\naws_secret_access_key=x\n"
+    )
+    credentials = empty_home / ".aws" / "credentials"
+    credentials.write_text(
+        f"[prod]\nsource_profile=keys\nexternal_id=ticket\n[keys]\n{keys(alice)}"
+    )
+    rolevault.install(profile="prod")
+    assert account_of() == "111122223333"
+    params = next(each.params for each in sts.calls if each.action == "AssumeRole")
+    assert (params["ExternalId"], params["RoleSessionName"]) == ("ticket", "nightly")
+
+
 def test_settings_reach_sts(config: Config, sts: LocalSts, alice: Alice) -> None:
     """``external_id``, ``role_session_name`` and ``duration_seconds`` of the profile."""
     role = sts.add_role("Deploy", trusts=[alice.user], external_id="ticket")

@@ -105,6 +105,25 @@ def test_credential_source_of_a_machine(
     assert alice.requests == []
 
 
+def test_a_named_profile_without_credentials_goes_on_to_the_container(
+    config: Config, sts: LocalSts, role_a: Role, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in botocore; but not in a session of another profile, whose container is not asked."""
+    machine = sts.add_role("Machine", account=HOME, trusts=["*"])
+    role_a.mfa, role_a.trusts = False, [machine.arn]
+    web.answers["/role"] = _temporary(sts, machine)
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{web.url}/role")
+    config("[profile empty]\nregion=eu-west-1\n[profile other]\nregion=eu-west-1\n")
+    assert account_of(boto3.Session(profile_name="empty")) == HOME
+    assert account_of(rolevault.session(role_a.arn, profile="empty")) == A
+    asked = len(web.requests)
+    other = boto3.Session(profile_name="other")
+    rolevault.install(role_a.arn, profile="empty", session=other)
+    with pytest.raises(InvalidConfigError, match='"empty" must have credentials'):
+        account_of(other)
+    assert len(web.requests) == asked
+
+
 def test_a_process_as_source_runs_on_a_miss_only(
     config: Config, sts: LocalSts, role_a: Role, alice: Alice, tmp_path: Path
 ) -> None:
