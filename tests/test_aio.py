@@ -624,6 +624,24 @@ def test_install_replaces(
     assert len(alice.requests) == 1
 
 
+def test_install_again_starts_from_what_was_there_first(
+    role_a: Role, alice: Alice, empty_home: Path
+) -> None:
+    """However often: a named profile drops the environment's keys for itself alone."""
+    write_config(
+        empty_home,
+        f"[default]\nrole_arn = {role_a.arn}\ncredential_source = Environment\n"
+        f"[profile prod]\nrole_arn = {role_a.arn}\ncredential_source = Environment\n",
+    )
+    options: dict[str, Any] = {"mfa_serial": alice.serial, "mfa_callback": alice}
+    session = AioSession()
+    for _ in range(1000):
+        rolevault.aio.install(session, profile="prod", **options)
+    assert run(lambda: aio_account_of(session)) == role_a.account
+    rolevault.aio.install(session, **options)
+    assert run(lambda: aio_account_of(session)) == alice.user.account
+
+
 def test_sts_is_called_with_the_sessions_settings(
     sts: LocalSts, role_a: Role, alice: Alice
 ) -> None:

@@ -3,6 +3,7 @@
 and that all of it comes back.
 """
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import boto3
 import pytest
 
 import rolevault
-from conftest import Alice, Options, account_of
+from conftest import Alice, Options, Python, account_of
 from local_iam import Role
 from local_sts import LocalSts
 from rolevault import ConfigurationError, _private
@@ -271,3 +272,103 @@ def test_an_account_id_needs_no_sign_in(options: Options, sts: LocalSts) -> None
     credentials: Any = rolevault.session(**options).get_credentials()
     assert credentials.account_id == "111122223333"
     assert sts.calls == []
+
+
+STORM = """
+import signal, time
+import boto3, botocore.session, rolevault
+
+class CtrlC(BaseException):
+    pass
+
+def handler(*_):
+    raise CtrlC
+
+signal.signal(signal.SIGALRM, handler)
+boto3.setup_default_session(region_name="eu-west-1")
+before = boto3.DEFAULT_SESSION
+credentials = before.get_credentials()
+import rolevault._provider  # Python itself makes other errors of what comes meanwhile
+interrupts, end, pause = 0, time.monotonic() + 60, 0.0001
+while interrupts < 300 and time.monotonic() < end:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, pause)
+        rolevault.install("arn:aws:iam::111122223333:role/Deploy")
+        rolevault.uninstall()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        pause = 0.0001
+    except CtrlC:
+        interrupts += 1
+        pause += 0.00002
+rolevault.uninstall()
+assert not rolevault.is_installed()
+assert boto3.DEFAULT_SESSION is before
+assert before.get_credentials() is credentials
+assert boto3.Session().get_credentials().method == "env"
+rolevault.install("arn:aws:iam::111122223333:role/Deploy")
+assert before.get_credentials().method == "rolevault"
+rolevault.uninstall()
+assert before.get_credentials() is credentials
+print(interrupts > 50)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signals here")
+@pytest.mark.usefixtures("alice")
+def test_ctrl_c_leaves_nothing_half_installed(python: Python) -> None:
+    """What it interrupts, another call finishes."""
+    storm = python(STORM)
+    # Python itself tells of exceptions that it met where nobody can catch them.
+    output, errors = storm.communicate(timeout=120)
+    assert (output, storm.returncode) == ("True\n", 0), errors
+
+
+HANDLER = """
+import faulthandler, logging, sys, threading
+import boto3, rolevault
+
+faulthandler.dump_traceback_later(30, exit=True)
+emitting, installing = threading.Event(), threading.Event()
+
+class Service(logging.Handler):
+    def emit(self, record):
+        emitting.set()
+        installing.wait(1)
+        boto3.client("logs", region_name="eu-west-1")
+
+logging.getLogger().addHandler(Service())
+rolevault.install(sys.argv[1])
+thread = threading.Thread(target=logging.getLogger("script").warning, args=("hello",))
+thread.start()
+emitting.wait()
+rolevault.install(profile=None, role_arn=None)  # warns that the environment's keys win
+installing.set()
+thread.join()
+print("done")
+"""
+
+
+def test_a_handler_of_logs_may_make_a_client(
+    options: Options, alice: Alice, python: Python, empty_home: Path
+) -> None:
+    """It holds its lock then, and ``install()`` waits for that and for nothing else."""
+    directory = empty_home / ".aws"
+    directory.mkdir(exist_ok=True)
+    (directory / "config").write_text(
+        f"[default]\nrole_arn = {options['role_arn']}\ncredential_source = Environment\n"
+    )
+    output, errors = python(HANDLER, options["role_arn"]).communicate(timeout=60)
+    assert (output, errors) == ("done\n", "")
+
+
+def test_what_slipped_into_a_region_is_not_shown(options: Options, empty_home: Path) -> None:
+    """Lines too far to the right are part of the value above them."""
+    directory = empty_home / ".aws"
+    directory.mkdir(exist_ok=True)
+    (directory / "config").write_text(
+        "[profile p]\nregion = eu-west-1\n  aws_secret_access_key = SENTINEL\n"
+    )
+    session = boto3.Session(profile_name="p")
+    with pytest.raises(ConfigurationError, match="has a region already") as caught:
+        rolevault.install(session=session, region_name="eu-west-1", **options)
+    assert "SENTINEL" not in str(caught.value)

@@ -42,6 +42,23 @@ def test_the_environment_chooses_the_profile(
     assert account_of() == "111122223333"
 
 
+def test_another_profile_in_the_environment_is_another_role(
+    config: Config, role_a: Role, role_b: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``install()`` takes over what is chosen now, as in a notebook's next cell."""
+    config(
+        "".join(
+            f"[profile {name}]\nrole_arn = {role.arn}\nsource_profile = base\n"
+            f"mfa_serial = {alice.serial}\n"
+            for name, role in (("a", role_a), ("b", role_b))
+        )
+    )
+    for name, role in (("a", role_a), ("b", role_b)):
+        monkeypatch.setenv("AWS_PROFILE", name)
+        rolevault.install(mfa_callback=alice)
+        assert account_of() == role.account
+
+
 def test_a_named_profile(config: Config, role_a: Role, alice: Alice) -> None:
     """``profile=`` in ``install`` and ``session``; the default session is another
     one, and the old object comes back.

@@ -4,7 +4,9 @@ profile, keys or a chain of their own.
 """
 
 import gc
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,12 @@ import boto3
 import botocore
 import botocore.session
 import pytest
-from botocore.credentials import CredentialProvider, CredentialResolver, Credentials
+from botocore.credentials import (
+    CredentialProvider,
+    CredentialResolver,
+    Credentials,
+    create_credential_resolver,
+)
 
 import rolevault
 from conftest import Alice, Options, account_of
@@ -90,6 +97,64 @@ def test_install_again_serves_a_session_of_another_profile(
     assert account_of() == "111122223333"
 
 
+@pytest.mark.parametrize("seen", [False, True])
+def test_install_again_serves_a_session_that_was_there_first(options: Options, seen: bool) -> None:
+    """The same for one that was made before ``install()``, or looked at before it came
+    into the default one's place.
+    """
+    there = boto3.Session(region_name="eu-west-1")
+    rolevault.install(**options)
+    if seen:
+        there = boto3.Session(region_name="eu-west-1")
+        provider_of(there).get_provider("assume-role").cache = {}
+    boto3.DEFAULT_SESSION = there
+    assert account_of() == "999988887777"
+    rolevault.install(**options)
+    assert account_of() == "111122223333"
+    rolevault.uninstall()
+    assert boto3.DEFAULT_SESSION is there
+    assert account_of() == "999988887777"
+
+
+def test_install_again_mends_a_lost_race(options: Options) -> None:
+    """A thread that was resolving during ``install()`` has put its find there."""
+    boto3.setup_default_session(region_name="eu-west-1")
+    session = _private.botocore_session(boto3._get_default_session())
+    late = create_credential_resolver(session).load_credentials()
+    rolevault.install(**options)
+    _private.set_resolved(session, late)
+    with pytest.raises(ConfigurationError, match=r"'env'.*call install\(\) again"):
+        rolevault.ensure()
+    rolevault.install(**options)
+    assert account_of() == "111122223333"
+
+
+def test_threads_may_make_the_default_session(options: Options, alice: Alice) -> None:
+    """Whichever of them is the default one in the end: each has the role."""
+    rolevault.install(**options)
+    together = threading.Barrier(16)
+
+    def work(_: int) -> str:
+        together.wait()
+        boto3.setup_default_session(region_name="eu-west-1")
+        return account_of()
+
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(work, range(16))) == {"111122223333"}
+    assert len(alice.requests) == 1
+
+
+def test_a_former_default_session_keeps_the_role(options: Options) -> None:
+    """Made by ``setup_default_session()``, and replaced by another one."""
+    rolevault.install(**options)
+    boto3.setup_default_session(region_name="eu-west-1")
+    former = boto3.DEFAULT_SESSION
+    boto3.setup_default_session(region_name="us-west-2")
+    assert account_of(former) == account_of() == "111122223333"
+    rolevault.uninstall()
+    assert account_of(former) == account_of() == "999988887777"
+
+
 def test_a_default_session_of_the_same_profile_is_served(
     options: Options, other_profile: str
 ) -> None:
@@ -151,8 +216,11 @@ def test_all_sessions_spares_async_sessions(options: Options) -> None:
     rolevault.install(all_sessions=True, **options)
     chain = AsyncSession().get_component("credential_provider")
     assert "rolevault" not in [each.METHOD for each in chain.providers]
-    with pytest.raises(ConfigurationError, match="session="):
-        rolevault.install(session=boto3.Session(botocore_session=AsyncSession()), **options)
+    boto3.setup_default_session(botocore_session=AsyncSession())
+    for session in (None, boto3.DEFAULT_SESSION):
+        with pytest.raises(ConfigurationError, match="session="):
+            rolevault.install(session=session, **options)
+    assert not rolevault.is_installed()
 
 
 def test_all_sessions_does_not_keep_sessions(options: Options) -> None:

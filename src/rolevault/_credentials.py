@@ -12,11 +12,10 @@ from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from rolevault import _private
 from rolevault._fetcher import CodeNeededError, Fetcher
 from rolevault._forks import ForkLock
+from rolevault._role import METHOD
 from rolevault._store import Session
 
 logger = logging.getLogger(__name__)
-
-METHOD = "rolevault"
 
 #: Between two attempts that failed while the current credentials still serve.
 _PAUSE_SECONDS = 60.0

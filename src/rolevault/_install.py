@@ -1,54 +1,28 @@
-"""``install`` and its exact inverse: what is in force in this process.
+"""``install`` and its exact inverse, and sessions that are made for a role.
 
 Scripts and applications install; libraries never do.
 """
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary, WeakSet
 
 import boto3
-import botocore
 import botocore.session
-from botocore.credentials import CredentialResolver
 from botocore.exceptions import ProfileNotFound
 
 from rolevault import _limits, _private, _profile
 from rolevault._config_files import check_readable
 from rolevault._forks import LATE, ForkLock
-from rolevault._role import Options, Role
-from rolevault._session import NEW, Before, is_async, put_back, take_over, wait_in
+from rolevault._installation import Installation, current, give
+from rolevault._role import Options
+from rolevault._session import Before, is_async
 from rolevault.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False, repr=False)
-class _Installation:
-    """What ``install`` was called with and what ``uninstall`` puts back."""
-
-    asked: tuple[Any, ...]
-    role: Role
-    all_sessions: bool
-    target: boto3.Session
-    default_before: boto3.Session | None
-    # Of each session that was served.
-    before: "WeakKeyDictionary[botocore.session.Session, Before]" = field(
-        default_factory=WeakKeyDictionary
-    )
-
-
-_lock = ForkLock()
-_installed: _Installation | None = None
-#: Sessions of ``session()``: they have their own role.
-_own: "WeakSet[botocore.session.Session]" = WeakSet()
+#: One ``install`` or ``uninstall`` at a time.
+_installing = ForkLock()
 
 
 def install(
@@ -62,8 +36,8 @@ def install(
     that session. Call it once, at the top of a script.
 
     Nothing is called and nobody asked here: the first signed request signs in,
-    from the vault where it can. A second call with equal options does nothing;
-    with others it replaces the first.
+    from the vault where it can. A second call that comes to the same role, with
+    equal options, does nothing; another one replaces the first.
 
     :param role_arn: the role to assume; without it, the profile's.
     :param session: a boto3 session to use instead of the default one.
@@ -75,32 +49,26 @@ def install(
     :raises BotoCoreError: botocore's own, for a profile that does not exist or
         whose sources contradict each other.
     """
-    global _installed
-    with _lock.lock:
+    with _installing.lock:
         _check_session(session, options)
-        asked = (
-            role_arn,
-            session,
-            all_sessions,
-            _profile.checked(role_arn, options),
-            *_callables(options),
-        )
-        if _installed is not None and _installed.asked == asked:
-            current = session or _default_session()
-            if _concerns(_installed, _private.botocore_session(current)):
-                return current
+        _profile.checked(role_arn, options)
+        installed, there = current(), session or boto3.DEFAULT_SESSION
         default_before = boto3.DEFAULT_SESSION
-        if _installed is not None and default_before is _installed.target:
-            default_before = _installed.default_before
+        if installed is not None and default_before is installed.target:
+            default_before = installed.default_before
         target = session or _session_for(default_before, options)
-        role = _profile.role_for(role_arn, options, _private.botocore_session(target))
+        inner = _private.botocore_session(target)
+        if is_async(inner):
+            rule = "the default session is an async one: see rolevault.aio."
+            raise ConfigurationError(option="session", value=_shown(target), rule=rule)
+        role = _profile.role_for(role_arn, options, inner)
+        asked = (session, all_sessions, role, *_callables(options))
+        if installed is not None and there is not None and installed.serves(there, asked):
+            return there
         # Nothing below fails: what was installed stays until all of it is known.
         uninstall()
-        _installed = _Installation(asked, role, all_sessions, target, default_before)
-        _serve(_installed, _private.botocore_session(target))
-        if session is None:
-            boto3.DEFAULT_SESSION = target
-        botocore.register_initializer(_initialize)
+        given = session is not None
+        Installation(asked, role, target, given, all_sessions, default_before).begin()
         return target
 
 
@@ -109,22 +77,14 @@ def uninstall() -> None:
     are back. Clients made in between keep the role. Does nothing when nothing
     is installed.
     """
-    global _installed
-    with _lock.lock:
-        installation, _installed = _installed, None
-        if installation is None:
-            return
-        botocore.unregister_initializer(_initialize)
-        for served, before in list(installation.before.items()):
-            # A session that had nothing may be served by the next installation.
-            put_back(served, before, partial(_chain, served, NEW))
-        if boto3.DEFAULT_SESSION is installation.target:
-            boto3.DEFAULT_SESSION = installation.default_before
+    with _installing.lock:
+        if (installed := current()) is not None:
+            installed.end()
 
 
 def is_installed() -> bool:
     """Whether ``install`` is in force."""
-    return _installed is not None
+    return current() is not None
 
 
 def session(role_arn: str | None = None, **options: "Unpack[Options]") -> boto3.Session:
@@ -138,9 +98,7 @@ def session(role_arn: str | None = None, **options: "Unpack[Options]") -> boto3.
     made = _session_for(None, options)
     inner = _private.botocore_session(made)
     role = _profile.role_for(role_arn, options, inner)
-    _own.add(inner)
-    before = Before.of(inner)
-    take_over(inner, lambda: _with_role(role, inner, before.build(inner)))
+    give(role, inner)
     return made
 
 
@@ -171,10 +129,12 @@ def ensure(
         found = (
             "has no credentials" if credentials is None else f"signs with {credentials.method!r}"
         )
-        remedy = "take that away, or pass role_arn=." if _installed else "call install() first."
+        remedy = "call install() first."
+        if is_installed():
+            remedy = "take that away, pass role_arn=, or call install() again where it came first."
         raise ConfigurationError(
             option="session",
-            value=repr(session),
+            value=_shown(session),
             rule=f"it {found} and not with the role: {remedy}",
         )
     return credentials.ensure(seconds, refresh=refresh)
@@ -187,8 +147,14 @@ def _check_session(session: Any, options: "Options") -> None:
     if isinstance(session, boto3.Session) and not is_async(_private.botocore_session(session)):
         if options.get("region_name") in (None, session.region_name):
             return
-        rule = f"it has a region already ({session.region_name}): leave region_name= out."
-    raise ConfigurationError(option="session", value=repr(session), rule=rule)
+        rule = "it has a region already: leave region_name= out."
+    raise ConfigurationError(option="session", value=_shown(session), rule=rule)
+
+
+def _shown(session: Any) -> str:
+    """With a line too far to the right, the keys below it are part of a profile's region."""
+    region = getattr(session, "region_name", None)
+    return "<not shown>" if isinstance(region, str) and "\n" in region else repr(session)
 
 
 def _callables(options: "Options") -> list[object]:
@@ -218,58 +184,3 @@ def _session_for(default: boto3.Session | None, options: "Options") -> boto3.Ses
     except ProfileNotFound:
         check_readable(botocore.session.Session())
         raise
-
-
-def _initialize(session: botocore.session.Session) -> None:
-    # Called inside every new session's constructor: whether the session is
-    # ours to serve is known only when it resolves its credentials.
-    if not is_async(session):
-        wait_in(session, partial(_chain, session, NEW))
-
-
-def _chain(session: botocore.session.Session, before: Before) -> CredentialResolver:
-    chain = before.build(session)
-    with _lock.lock:
-        installation = _installed
-        if installation is None or not _concerns(installation, session):
-            return chain
-        installation.before.setdefault(session, NEW)
-        return _with_role(installation.role, session, chain, lambda: _installed is installation)
-
-
-def _with_role(
-    role: Role,
-    session: botocore.session.Session,
-    chain: CredentialResolver,
-    wanted: Callable[[], bool] = lambda: True,
-) -> CredentialResolver:
-    # What signs is loaded with the first session that needs it: import and
-    # install() are paid by every script, also by those that never sign.
-    with LATE.lock:
-        from rolevault._provider import resolver_with
-
-    return resolver_with(role, session, chain, wanted)
-
-
-def _concerns(installation: _Installation, session: botocore.session.Session) -> bool:
-    target = _private.botocore_session(installation.target)
-    if session is target:
-        return True
-    if session in _own:
-        return False
-    profile = session.instance_variables().get("profile")
-    if profile not in (None, installation.role.profile, target.instance_variables().get("profile")):
-        return False
-    default = boto3.DEFAULT_SESSION
-    given = installation.asked[1] is not None
-    is_default = default is not None and _private.botocore_session(default) is session
-    return installation.all_sessions or (is_default and not given)
-
-
-def _serve(installation: _Installation, session: botocore.session.Session) -> None:
-    before = Before.of(session)
-    if before.has_own_keys:
-        logger.warning("The session was made with keys of its own, and they win over the role.")
-        return
-    installation.before[session] = before
-    take_over(session, lambda: _chain(session, before))

@@ -14,11 +14,11 @@ from botocore.credentials import (
 )
 
 from rolevault import _private, _profile, _source
-from rolevault._credentials import METHOD, RoleCredentials
+from rolevault._credentials import RoleCredentials
 from rolevault._fetcher import Fetcher
 from rolevault._forks import ForkLock
 from rolevault._healing import Healer
-from rolevault._role import Role
+from rolevault._role import METHOD, Role
 from rolevault._source import Source
 from rolevault._store import store_for
 from rolevault._sts import Sts

@@ -34,6 +34,9 @@ _TEXTS = (
 #: chaining"), and so for every role that is entered through an MFA session.
 CHAINED_SECONDS = 3600
 
+#: By which botocore and its users know a role's credentials, and their provider.
+METHOD = "rolevault"
+
 #: Stands in where the other options are judged before the role is known.
 ANY_ROLE = "arn:aws:iam::000000000000:role/any"
 

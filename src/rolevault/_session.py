@@ -46,17 +46,12 @@ class Before(NamedTuple):
             return self.chain
         if self.make is not None:
             return self.make()
-        with contextlib.suppress(ValueError):  # no such component
-            first: Before = session.get_component(_FIRST)
-            return first.build(session)
-        return standard_chain(session)
+        first = _first(session)
+        return standard_chain(session) if first is None else first.build(session)
 
 
-#: A session that waits for who is installed when it resolves. What stood there
-#: first is kept in the session itself: it may be a method of the session, and
-#: kept elsewhere would keep that alive.
+#: A session that waits for who is installed when it resolves.
 NEW = Before(None, None, None)
-_FIRST = "rolevault_first"
 
 
 class _Once:
@@ -83,14 +78,36 @@ def take_over(session: botocore.session.Session, make: MakeChain, *, asks: bool 
 
     :param asks: it looks then whether the session is ours to serve.
     """
-    _private.set_resolved(session, None)
+    # In this order: a thread that looks in between finds the new chain.
     session.lazy_register_component("credential_provider", _Once(make, asks))
+    _private.set_resolved(session, None)
 
 
 def wait_in(session: botocore.session.Session, make: MakeChain) -> None:
     """Take over a session that was just made, and may never be ours to serve."""
-    session.register_component(_FIRST, Before.of(session))
+    keep_first(session)
     take_over(session, make, asks=True)
+
+
+def keep_first(session: botocore.session.Session) -> Before:
+    """What stood there before anything of ours, whenever it is asked."""
+    # In the session itself: it may be a method of the session, and kept elsewhere
+    # would keep that alive.
+    first = _first(session)
+    if first is None:
+        first = Before.of(session)
+        session.register_component(_FIRST, first)
+    return first
+
+
+_FIRST = "rolevault_first"
+
+
+def _first(session: botocore.session.Session) -> Before | None:
+    with contextlib.suppress(ValueError):  # no such component
+        found: Before = session.get_component(_FIRST)
+        return found
+    return None
 
 
 def put_back(session: botocore.session.Session, before: Before, make: MakeChain) -> None:
@@ -110,7 +127,7 @@ def put_back(session: botocore.session.Session, before: Before, make: MakeChain)
     elif before.make is not None:
         session.lazy_register_component("credential_provider", before.make)
     else:
-        take_over(session, make, asks=True)
+        session.lazy_register_component("credential_provider", _Once(make, asks=True))
     _private.set_resolved(session, own_keys or before.credentials)
     if isinstance(before.credentials, RoleCredentials):
         Healer(before.credentials).register(session)

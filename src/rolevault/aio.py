@@ -29,12 +29,12 @@ except ImportError as missing:
     ) from missing
 
 from rolevault import _private, _profile
-from rolevault._credentials import METHOD, RoleCredentials
+from rolevault._credentials import RoleCredentials
 from rolevault._forks import ForkLock
 from rolevault._healing import Healer
 from rolevault._provider import RoleVaultProvider, place, resolver_with
-from rolevault._role import Options, Role
-from rolevault._session import Before, standard_chain, take_over
+from rolevault._role import METHOD, Options, Role
+from rolevault._session import Before, keep_first, standard_chain, take_over
 from rolevault.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -66,17 +66,17 @@ def install(
     rule = "must be an AioSession of aiobotocore."
     if isinstance(session, AioSession):
         region = session.get_config_variable("region")
-        rule = f"it has a region already ({region}): leave region_name= out."
+        rule = "it has a region already: leave region_name= out."
         if options.get("region_name") in (None, region):
             rule = ""
     if rule:
         raise ConfigurationError(option="session", value=repr(session), rule=rule)
     role = _profile.role_for(role_arn, options, session)
-    before = Before.of(session)
-    if before.has_own_keys:
+    if Before.of(session).has_own_keys:
         logger.warning("The session was given keys of its own, and they win over the role.")
         return session
     provider = AioRoleVaultProvider(role, session)
+    before = keep_first(session)
     take_over(session, lambda: _chain(provider, before))
     return session
 
@@ -228,11 +228,8 @@ class _AioHealer(Healer):
 
 
 def _chain(provider: AioRoleVaultProvider, before: Before) -> AioCredentialResolver:
-    """The session's own chain with the provider in it, and at most one of ours."""
-    rest = before.build(provider.session).providers
-    chain = AioCredentialResolver(
-        [each for each in rest if not isinstance(each, AioRoleVaultProvider)]
-    )
+    """The session's own chain with the provider in it."""
+    chain = AioCredentialResolver(list(before.build(provider.session).providers))
     place(provider, provider.role, chain)
     return chain
 
