@@ -739,6 +739,30 @@ def test_renewed_and_refused_again_is_the_services_error(
     assert sts.count("AssumeRole", "OK") == 2
 
 
+def test_an_answer_that_is_no_refusal_starts_no_thread(
+    role_a: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service says no to many things; s3fs looks for what is not there all day."""
+    session = session_for(role_a, alice)
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def counted(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    async def main() -> None:
+        async with session.create_client("sts", region_name=REGION) as client:
+            await client.get_caller_identity()
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", counted)
+                with pytest.raises(ClientError, match="AccessDenied"):
+                    await client.assume_role(RoleArn=role_a.arn, RoleSessionName="again")
+
+    run(main)
+    assert "rolevault" not in started
+
+
 def test_explicit_keys_never_touch_the_roles_entry(
     sts: LocalSts, role_a: Role, alice: Alice
 ) -> None:

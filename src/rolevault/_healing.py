@@ -70,19 +70,25 @@ class Healer:
         found = _ACCESS_KEY_ID.search(text)
         request.context[_KEY] = found[1] if found else None
 
+    def is_refusal(self, event: dict[str, Any]) -> bool:
+        """Whether a service does not know the key of a request that was signed here,
+        for the first time. No file is read.
+        """
+        response, context = event["response"], event["request_dict"]["context"]
+        if response is None or context.get(_KEY) is None or context.get(_RESENT):
+            return False
+        http, parsed = response
+        return _refused(http, parsed, event["operation"])
+
     def needs_retry(self, **event: Any) -> Any:
         """0 to send the request again at once, None to leave it."""
         credentials = self._credentials()
-        response, operation, request = event["response"], event["operation"], event["request_dict"]
+        if credentials is None or not self.is_refusal(event):
+            return None
+        operation, request = event["operation"], event["request_dict"]
         context = request["context"]
-        key = context.get(_KEY)
-        if credentials is None or response is None or key is None or context.get(_RESENT):
-            return None
-        http, parsed = response
-        if not _refused(http, parsed, operation):
-            return None
         try:
-            if not credentials.refused(key):
+            if not credentials.refused(context[_KEY]):
                 return None
         except Exception as error:  # noqa: BLE001  the service's own answer is what counts
             logger.warning("%r was refused and could not be dropped: %s", credentials, error)

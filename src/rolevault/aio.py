@@ -220,11 +220,14 @@ class AioRoleVaultProvider(CredentialProvider):
 
 class _AioHealer(Healer):
     async def needs_retry(self, **event: Any) -> Any:
-        response = event["response"]
-        if response is None or response[0].status_code < 400:
+        if not self.is_refusal(event):
             return None
         # Dropping an entry rewrites the vault's file.
-        return await asyncio.wrap_future(_start(functools.partial(super().needs_retry, **event)))
+        try:
+            future = _start(functools.partial(super().needs_retry, **event))
+        except RuntimeError:  # no more threads here: the service's own answer is what counts
+            return None
+        return await asyncio.wrap_future(future)
 
 
 def _chain(provider: AioRoleVaultProvider, before: Before) -> AioCredentialResolver:
