@@ -1,10 +1,11 @@
 """rolevault: one MFA code a day for every boto3 script.
 
 To follow a request from ``install()`` to its signature, read in this order:
-``_install`` puts ``_provider`` into botocore's credential chain; the provider
-gives the session its ``_credentials``; they ask the ``_fetcher`` for keys; the
-fetcher looks into the ``vault`` and else asks ``_sts``, with a code of the
-``_device``. What the vault's file looks like is in ``_envelope``.
+``_install`` reads what is asked, and ``_installation`` puts the ``_provider`` into
+the credential chain of each session that is concerned; the provider gives it its
+``_credentials``; they ask the ``_fetcher`` for keys; the fetcher looks into the
+``vault`` and else asks ``_sts``, with a code of the ``_device``. What the vault's
+file looks like is in ``_envelope``.
 """
 
 from rolevault._install import ensure, install, is_installed, session, uninstall
