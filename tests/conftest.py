@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import hypothesis
@@ -25,9 +25,10 @@ import rolevault
 from aws_wire import Answer, Request, Server
 from local_iam import Device, Role, User
 from local_sts import LocalSts
-from rolevault import MfaRequest, _kdf
+from rolevault import MfaRequest, Vault, _kdf
 
 PASSPHRASE = "correct horse battery staple"
+OTHER = "twelve drummers drumming"
 #: The cheapest that the format allows. Processes that tests start meet it too,
 #: since they open vaults that tests have made.
 CHEAP = _kdf.Costs(m=19456, t=1, p=1)
@@ -158,6 +159,39 @@ def enter(alice: Alice) -> Enter:
         return rolevault.session(role.arn, region_name="eu-west-1", **options)
 
     return make
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where no vault is yet."""
+    return tmp_path / "rolevault" / "vault"
+
+
+@pytest.fixture
+def vault(path: Path) -> Vault:
+    """A vault that is empty."""
+    return Vault(path, PASSPHRASE)
+
+
+class Derivations(list[str]):
+    """Every run of Argon2id in this process: the real one, counted."""
+
+
+@pytest.fixture
+def derivations(monkeypatch: pytest.MonkeyPatch) -> Derivations:
+    runs = Derivations()
+
+    class Counted:
+        def __init__(self, **parameters: Any) -> None:
+            self._real = real(**parameters)
+
+        def derive(self, text: bytes) -> bytes:
+            runs.append(threading.current_thread().name)
+            return bytes(self._real.derive(text))
+
+    real = cast(Any, _kdf).Argon2id
+    monkeypatch.setattr(_kdf, "Argon2id", Counted)
+    return runs
 
 
 Config = Callable[[str], Path]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import CHEAP, PASSPHRASE, Alice, Python, account_of
+from conftest import CHEAP, OTHER, PASSPHRASE, Alice, Python, account_of
 from local_iam import Role
 from local_sts import LocalSts
 from processes import quick_place, run
@@ -28,17 +28,9 @@ from rolevault import (
     session,
 )
 
-OTHER = "twelve drummers drumming"
-
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "rolevault" / "vault"
-
-
-@pytest.fixture
-def vault(path: Path) -> Vault:
-    vault = Vault(path, PASSPHRASE)
+def vault(vault: Vault) -> Vault:
     vault.update({"a": {"n": 1}, "b": {"n": 2}})
     return vault
 
