@@ -27,7 +27,7 @@ oldest: $(VENV)-oldest/ready       ## the suite, on the oldest that we support
 	$(VENV)-oldest/bin/python $(PYTEST)
 
 aio: $(VENV)-aio/ready             ## the extra, on the botocore that aiobotocore wants
-	$(VENV)-aio/bin/python $(PYTEST) tests/test_aio.py tests/test_aio_import.py
+	$(VENV)-aio/bin/python $(PYTEST) tests/test_aio*.py
 
 matrix:                            ## newest, oldest and aio on each Python from 3.10 that is here
 	set -e; for minor in 10 11 12 13 14; do \
