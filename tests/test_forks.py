@@ -121,7 +121,7 @@ def test_a_held_lock_is_free_in_a_forked_child() -> None:
 FORK = """
 import os, sys, threading
 import boto3, rolevault
-from rolevault import _install
+from rolevault import _install, _installation
 from conftest import account_of
 
 arn, serial = sys.argv[1:]
@@ -131,7 +131,7 @@ held, done = threading.Event(), threading.Event()
 def hold():
     # As a thread that builds a chain or resolves a source when the process forks.
     provider = session._session.get_component("credential_provider").providers[0]
-    with _install._lock.lock, provider._loading.lock:
+    with _install._installing.lock, _installation._lock.lock, provider._loading.lock:
         held.set()
         done.wait()
 

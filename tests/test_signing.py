@@ -74,6 +74,7 @@ def test_nobody_signs_with_half_of_a_renewal(
 ) -> None:
     """Threads that sign while the role is renewed see one session or the other."""
     credentials: Any = session.get_credentials()
+    rolevault.ensure(session)  # so that no request is under way when the clock moves
     seen: set[tuple[str, str, str]] = set()
     stop = threading.Event()
 

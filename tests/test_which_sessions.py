@@ -216,6 +216,7 @@ def test_all_sessions_spares_async_sessions(options: Options) -> None:
     rolevault.install(all_sessions=True, **options)
     chain = AsyncSession().get_component("credential_provider")
     assert "rolevault" not in [each.METHOD for each in chain.providers]
+    rolevault.uninstall()
     boto3.setup_default_session(botocore_session=AsyncSession())
     for session in (None, boto3.DEFAULT_SESSION):
         with pytest.raises(ConfigurationError, match="session="):
