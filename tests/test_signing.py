@@ -82,7 +82,7 @@ def test_nobody_signs_with_half_of_a_renewal(
         while not stop.is_set():
             seen.add(credentials.get_frozen_credentials()[:3])
 
-    threads = [threading.Thread(target=sign) for _ in range(8)]
+    threads = [threading.Thread(target=sign) for _ in range(4)]
     for thread in threads:
         thread.start()
     for _ in range(6):
