@@ -373,15 +373,15 @@ def test_everything_that_differs_has_an_entry_of_its_own() -> None:
 
 
 def test_what_makes_no_other_session_shares_the_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The order of lists and tags, the local user's name, a profile's wish for more
-    than an hour and where the vault stands make no other role of it.
+    """The order of lists and tags, the local user's name, whether a profile says how
+    long and where the vault stands make no other role of it.
     """
     source = {"access_key_id": "AKIA1"}
     key = Role(ARN).cache_key(source, None)
     monkeypatch.setenv("LOGNAME", "somebody")
     assert Role(ARN, vault_path="elsewhere", passphrase="x").cache_key(source, None) == key
-    wish = Role(ARN, duration_seconds=43200, duration_is_wish=True)
-    assert wish.cache_key(source, None) == Role(ARN, duration_seconds=3600).cache_key(source, None)
+    wish = Role(ARN, duration_seconds=7200, duration_is_wish=True)
+    assert wish.cache_key(source, None) == Role(ARN, duration_seconds=7200).cache_key(source, None)
     one, two = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
     assert Role(ARN, tags=one).cache_key(source, None) == Role(ARN, tags=two).cache_key(
         source, None

@@ -339,12 +339,16 @@ def test_a_long_duration_is_served_an_hour_at_a_time(
 def test_a_long_duration_is_honoured_where_sts_does(
     config: Config, sts: LocalSts, role_a: Role
 ) -> None:
-    """Long-term keys and no device: the wish is no reason to renew hourly."""
+    """Long-term keys and no device: the wish is no reason to renew hourly, and who asks
+    for another duration is not served with this session.
+    """
     role_a.mfa, role_a.max_session_duration = False, 43200
     config(f"[profile prod]\nrole_arn={role_a.arn}\nsource_profile=base\nduration_seconds=43200")
     account_of(rolevault.session(profile="prod"))
-    params = next(each.params for each in sts.calls if each.action == "AssumeRole")
-    assert params["DurationSeconds"] == "43200"
+    account_of(rolevault.session(profile="prod", duration_seconds=3600))
+    account_of(rolevault.session(profile="prod"))
+    calls = [each for each in sts.calls if each.action == "AssumeRole"]
+    assert [each.params["DurationSeconds"] for each in calls] == ["43200", "3600"]
 
 
 def test_mfa_process_gives_the_code(

@@ -200,8 +200,7 @@ class Role:
         :param source: who assumes the role, as the configuration tells it.
         :param endpoint: an override of STS's endpoint.
         """
-        # As STS is asked: a profile's wish for more than an hour is no other role.
-        arguments = self.arguments(chained=True)
+        arguments = self.arguments()
         if self.role_session_name is None:
             # Derived from the local user, who may differ between two machines
             # or a terminal and cron without the role being another one.
