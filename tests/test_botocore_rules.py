@@ -161,6 +161,21 @@ def test_credentials_that_come_too_late_do_not_sign(
     assert account_of(session) == "111122223333"
 
 
+@pytest.mark.parametrize("member", ["access_key", "secret_key", "token", "account_id"])
+def test_nobody_puts_other_keys_in(role: Role, member: str) -> None:
+    """A difference: botocore's have setters."""
+    with pytest.raises(AttributeError):
+        setattr(rolevault.session(role.arn).get_credentials(), member, "x")
+
+
+@pytest.mark.parametrize("value", [[1], "text", None, {"x": float("nan")}])
+def test_a_vault_holds_dicts(value: Any, vault_path: Path) -> None:
+    """A difference: a ``JSONFileCache`` takes any JSON value."""
+    with pytest.raises(ValueError, match="dicts that JSON can hold"):
+        Vault(vault_path, PASSPHRASE)["a"] = value
+    assert not vault_path.exists()
+
+
 def test_credentials_with_a_device_refresh(sts: LocalSts, role_a: Role, alice: Alice) -> None:
     """A difference: botocore gives up (``RefreshWithMFAUnsupportedError``), we renew."""
     session = rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=alice)

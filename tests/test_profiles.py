@@ -33,10 +33,14 @@ def test_install_takes_the_default_profile(config: Config, role_a: Role, alice: 
 def test_the_environment_chooses_the_profile(
     config: Config, role_a: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """``AWS_PROFILE`` and ``AWS_DEFAULT_PROFILE``, as botocore reads them."""
+    """``AWS_PROFILE`` and ``AWS_DEFAULT_PROFILE``, as botocore reads them: the latter
+    first.
+    """
     config(
         f"[profile prod]\nrole_arn={role_a.arn}\nsource_profile=base\nmfa_serial={alice.serial}\n"
     )
+    if variable == "AWS_DEFAULT_PROFILE":
+        monkeypatch.setenv("AWS_PROFILE", "gone")
     monkeypatch.setenv(variable, "prod")
     rolevault.install(mfa_callback=alice)
     assert account_of() == "111122223333"

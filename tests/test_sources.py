@@ -203,7 +203,9 @@ def test_a_source_without_credentials_is_botocores_error(
         account_of(rolevault.session(profile="half"))
 
 
+@pytest.mark.parametrize("sso_session", [None, "corp"])
 def test_sso_as_source(
+    sso_session: str | None,
     config: Config,
     sts: LocalSts,
     alice: Alice,
@@ -213,7 +215,7 @@ def test_sso_as_source(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """SSO's cached token buys the source credentials, once; they are a role's, so no
-    code is asked for, whatever the role demands.
+    code is asked for, whatever the role demands. In both forms of the profile.
     """
     machine = sts.add_role("Sso", account=HOME, trusts=[alice.user])
     role = sts.add_role("Deploy", trusts=[machine.arn])
@@ -229,16 +231,18 @@ def test_sso_as_source(
     }
     monkeypatch.setenv("AWS_ENDPOINT_URL_SSO", web.url)
     start = "https://example.awsapps.com/start"
+    portal = f"sso_start_url={start}\nsso_region=eu-west-1"
     cache = empty_home / ".aws" / "sso" / "cache"
     cache.mkdir(parents=True)
-    name = hashlib.sha1(start.encode(), usedforsecurity=False).hexdigest()
+    name = hashlib.sha1((sso_session or start).encode(), usedforsecurity=False).hexdigest()
     token = {"startUrl": start, "region": "eu-west-1", "accessToken": "t"}
     (cache / f"{name}.json").write_text(json.dumps({**token, "expiresAt": later(hours=4)}))
     config(
         f"[profile prod]\nrole_arn={role.arn}\nsource_profile=sso\nmfa_serial={alice.serial}\n"
-        f"[profile sso]\nsso_start_url={start}\nsso_region=eu-west-1\n"
-        "sso_account_id=999988887777\nsso_role_name=Sso\n"
+        "[profile sso]\nsso_account_id=999988887777\nsso_role_name=Sso\n"
+        f"{f'sso_session={sso_session}' if sso_session else portal}\n"
         f"[profile strict]\nrole_arn={strict.arn}\nsource_profile=sso\nmfa_serial={SERIAL}\n"
+        f"[sso-session corp]\n{portal}\n"
     )
     script = (
         "import rolevault, conftest\n"
