@@ -232,8 +232,6 @@ def test_a_proxy(
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://sts.invalid")
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, sts.url)
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
     credentials = rolevault.session(role_a.arn).get_credentials()
     assert credentials is not None
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
@@ -248,8 +246,6 @@ def test_a_proxy_for_https(
     """Of the environment, or of the session's own settings; here it does not answer."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "https://sts.invalid")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
     session, proxy = botocore.session.Session(), "http://127.0.0.1:1"
     if where == "session":
         session.set_default_client_config(BotocoreConfig(proxies={"https": proxy}))
