@@ -61,34 +61,64 @@ def test_the_name_is_documented(name: str) -> None:
     assert f"`{name}`" in DOCUMENT.read_text()
 
 
+LISTED = {name.rpartition(".")[2] for name in NAMES}
+
+
 def test_no_other_module_touches_private_names() -> None:
     """Attributes with an underscore are our own objects' everywhere but in
-    ``_private``, and nothing private is imported from botocore.
+    ``_private``, and so are names in a text; nothing private is imported from botocore.
     """
-    touched: dict[str, set[str]] = {}
-    for path in SOURCE.rglob("*.py"):
-        tree = ast.parse(path.read_text())
-        imported = {
-            name.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and re.match(r"boto", node.module or "")
-            for name in node.names
-            if name.name.startswith("_")
-        }
-        foreign = {
-            node.attr
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Attribute)
-            and re.match(r"_[a-z]", node.attr)
-            and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
-            # A method of another object of the same module.
-            and not re.search(rf"\b(self\.{node.attr}\b|def {node.attr}\b)", path.read_text())
-        }
-        if found := imported | foreign:
-            touched[path.name] = found
-    listed = {name.rpartition(".")[2] for name in NAMES}
-    assert touched.pop("_private.py") == listed - {"ProfileProviderBuilder"}
+    sources = {path.name: path.read_text() for path in SOURCE.rglob("*.py")}
+    touched = {name: found for name, text in sources.items() if (found := foreign(text))}
+    assert touched.pop("_private.py") == LISTED
     assert touched == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "session._credentials",
+        "print(self._expiry_time)",
+        "getattr(session, '_components')",
+        "botocore.credentials.ProfileProviderBuilder(session)",
+        "from botocore.credentials import ProfileProviderBuilder",
+        "from botocore.session import _made_up",
+        "resolver._made_up",
+    ],
+)
+def test_what_touches_a_private_name_is_seen(line: str) -> None:
+    """Also where an object of ours has an attribute of the same name."""
+    assert foreign(f"class Ours:\n  def __init__(self):\n    self._credentials = 1\n{line}")
+
+
+def foreign(text: str) -> set[str]:
+    """The private names that a module touches and that are not its own."""
+    nodes = list(ast.walk(ast.parse(text)))
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)} | {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and of_self(node)
+    }
+    imported = {
+        name.name
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and re.match(r"boto", node.module or "")
+        for name in node.names
+    }
+    attributes = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute)
+        # A method of another object of the same module.
+        and not (node.attr in own and (of_self(node) or node.attr not in LISTED))
+    }
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    touched = {name for name in imported | attributes if re.match(r"_[a-z]", name)}
+    return touched | ((imported | attributes | texts) & LISTED)
+
+
+def of_self(node: ast.Attribute) -> bool:
+    return isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
 
 
 def test_our_view_is_botocores() -> None:
