@@ -35,6 +35,7 @@ RUNS = {
     "vault": "test_vault* test_rotation test_files*",
     "_rotation": "test_rotation test_files* test_passphrase_prompt",
     "_passphrase": "test_passphrase test_vault* test_rotation test_store",
+    "_keys": "test_passphrase test_vault* test_rotation test_store",
 }
 SLOW = "each_system_call or twenty_writers or see_a_replacement or ten_processes"
 
@@ -237,12 +238,12 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("old.generation + 1", "old.generation"),
         ("with self.file.write_lock():\n                found", "if True:\n                found"),
         ("                if found is None:", "                if False:"),
-        ("                _passphrase.keys.hold(header, self.source, data_key)\n", ""),
-        ("                _passphrase.keys.forget_prepared(str(self.file))\n", ""),
+        ("                _keys.holder.hold(header, self.source, data_key)\n", ""),
+        ("                _keys.holder.forget_prepared(str(self.file))\n", ""),
         ("                self._note(seen, header, new)\n", ""),
         (
-            "_passphrase.keys.held(envelope.header, self.source)",
-            "_passphrase.keys.unlock(envelope.header, self.source, path)",
+            "_keys.holder.held(envelope.header, self.source)",
+            "_keys.holder.unlock(envelope.header, self.source, path)",
         ),
         ("last.source == self.source.identity and ", ""),
         (" and last.blob == blob", ""),
@@ -263,8 +264,8 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
     ],
     "_rotation": [
         (
-            '_passphrase.derive(header, PassphraseSource(old), path, "Current passphrase")',
-            "_passphrase.keys.unlock(header, PassphraseSource(old), path)",
+            '_keys.derive(header, PassphraseSource(old), path, "Current passphrase")',
+            "_keys.holder.unlock(header, PassphraseSource(old), path)",
         ),
         ("_passphrase.ask_new(path) if new is None else source.", "source."),
         (", new=True)", ")"),
@@ -278,7 +279,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("before.generation + 1", "1"),
         (", check)", ")"),
         ("if new is not None or source.identity == _passphrase.TERMINAL:", "if True:"),
-        ("        _passphrase.keys.hold(fresh, source, fresh_key)", "        pass"),
+        ("        _keys.holder.hold(fresh, source, fresh_key)", "        pass"),
         ("    if blob is None:", "    if False:"),
         (
             "        envelope = _envelope.parse(_existing(file), path)\n",
@@ -294,14 +295,6 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         (" and self._ids == other._ids", ""),
         ("return (name, os.environ[name])", 'return "terminal"'),
         ("        if new:\n            _warn", "        if False:\n            _warn"),
-        (
-            "            if data_key is None:\n                data_key = self._d",
-            "            if True:\n                data_key = self._d",
-        ),
-        ("flight = (header.id, source.identity)", "flight = object()"),
-        ("            self.hold(header, source, data_key)", "            pass"),
-        ("            if flight not in self._new:", "            if True:"),
-        ("self._new.pop(key, None)", "pass"),
         ("if len(passphrase) < _SHORT:", "if False:"),
         ("if len(passphrase) < _SHORT:", "if True:"),
         ("secrets.token_bytes(32)", "bytes(32)"),
@@ -309,7 +302,18 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ('.removesuffix(b"\\r\\n" if data.endswith(b"\\r\\n") else b"\\n")', ".rstrip()"),
         ("with contextlib.suppress(UnicodeDecodeError):", "if True:"),
         ("if len(data) > _MOST:", "if False:"),
+        ("    if not data:\n        raise", "    if False:\n        raise"),
         ('command.strip().partition(" ")[0]', "command"),
+    ],
+    "_keys": [
+        (
+            "            if data_key is None:\n                data_key = derive",
+            "            if True:\n                data_key = derive",
+        ),
+        ("flight = (header.id, source.identity)", "flight = object()"),
+        ("            self.hold(header, source, data_key)", "            pass"),
+        ("            if flight not in self._new:", "            if True:"),
+        ("self._new.pop(key, None)", "pass"),
     ],
 }
 #: Changes that no test can notice, and why.
@@ -318,7 +322,7 @@ EQUIVALENT = {
     " | os.O_NOFOLLOW": "a link is refused before; this is for a race with one who may rename",
     "    _judge(path, os.fstat(descriptor))\n    adopt": "as that: it judges again what was opened",
     "secrets.token_bytes(32)": "a constant would be as unique in one process",
-    "            if data_key is None:\n                data_key = self._d": "for a race: another "
+    "            if data_key is None:\n                data_key = derive": "for a race: another "
     "thread's answer arrived between the look and the turn to ask",
     "            if flight not in self._new:": "as that",
 }

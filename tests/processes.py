@@ -368,9 +368,9 @@ def fork_with_key(path: str) -> None:
 
     warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads is the point
     Vault(path, FIRST)["a"] = {"n": 1}
-    from rolevault import _passphrase
+    from rolevault import _keys
 
-    _passphrase.keys._keys.clear()
+    _keys.holder._keys.clear()
     asked, answer = threading.Event(), threading.Event()
 
     def slow() -> str:

@@ -133,6 +133,8 @@ FAILURES = {
     "no such command": ("_COMMAND", "/no/such/command", "cannot be started"),
     "fails": ("_COMMAND", "false", "status 1"),
     "says nothing": ("_COMMAND", "true", "nothing"),
+    "an empty file": ("_FILE", "/dev/null", "what it gives is empty"),
+    "an empty line": ("_COMMAND", "echo", "what it gives is empty"),
     "no command line": ("_COMMAND", "echo 'unclosed", "command line"),
     "blank": ("_COMMAND", "   ", "empty"),
 }
@@ -256,12 +258,12 @@ def test_a_short_one_is_warned_about(
 
 def test_a_source_is_told_apart_without_holding_its_text(path: Path) -> None:
     """What stands in the key holder is worth nothing elsewhere."""
-    from rolevault import _passphrase
+    from rolevault import _keys
 
     vault = Vault(path, PASSPHRASE)
     with pytest.raises(WrongPassphraseError):
         len(vault)
     assert len(Vault(path, SENTINEL)) == 1
     header = _envelope.parse(path.read_bytes(), "").header
-    assert SENTINEL not in repr([key for key in _passphrase.keys._keys if key[0] == header.id])
-    assert _passphrase.keys.held(header, vault.source) is None
+    assert SENTINEL not in repr([key for key in _keys.holder._keys if key[0] == header.id])
+    assert _keys.holder.held(header, vault.source) is None

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from rolevault import _entries, _passphrase
+from rolevault import _entries, _keys, _passphrase
 from rolevault._files import VaultFile
 from rolevault._forks import LATE
 from rolevault._passphrase import PassphraseSource
@@ -38,7 +38,7 @@ def rotate_passphrase(
     path = str(file)
     # Everything that asks or derives stands before the lock.
     header = _envelope.parse(_existing(file), path).header
-    data_key = _passphrase.derive(header, PassphraseSource(old), path, "Current passphrase")
+    data_key = _keys.derive(header, PassphraseSource(old), path, "Current passphrase")
     # The configured source gives the old one: without an argument a person is asked.
     source = PassphraseSource(new)
     new_text = _passphrase.ask_new(path) if new is None else source.read(path, new=True)
@@ -62,7 +62,7 @@ def rotate_passphrase(
         file.replace(_envelope.write(fresh, fresh_key, after), check)
     if new is not None or source.identity == _passphrase.TERMINAL:
         # Who just gave it is not asked again.
-        _passphrase.keys.hold(fresh, source, fresh_key)
+        _keys.holder.hold(fresh, source, fresh_key)
     return len(entries)
 
 

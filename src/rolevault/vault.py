@@ -19,7 +19,7 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
-from rolevault import _entries, _passphrase
+from rolevault import _entries, _keys
 from rolevault._entries import Value
 from rolevault._files import VaultFile
 from rolevault._forks import LATE
@@ -206,8 +206,8 @@ class Vault(MutableMapping[str, Value]):
                 new = _envelope.Contents(_entries.alive(entries, old.entries), old.generation + 1)
                 blob = _envelope.write(header, data_key, new)
                 self.file.replace(blob)
-                _passphrase.keys.hold(header, self.source, data_key)
-                _passphrase.keys.forget_prepared(str(self.file))
+                _keys.holder.hold(header, self.source, data_key)
+                _keys.holder.forget_prepared(str(self.file))
                 self._note(seen, header, new)
                 self._last = _Opened(self.source.identity, blob, header, new)
             return result
@@ -220,10 +220,10 @@ class Vault(MutableMapping[str, Value]):
         path = str(self.file)
         blob = self.file.read(_envelope.MAX_FILE)
         if blob is None:
-            prepared = _passphrase.keys.prepared(self.source, path)
+            prepared = _keys.holder.prepared(self.source, path)
             return None if prepared is None else (*prepared, _envelope.Contents({}, 0))
         envelope = self._recall(blob) or _envelope.parse(blob, path)
-        data_key = _passphrase.keys.held(envelope.header, self.source)
+        data_key = _keys.holder.held(envelope.header, self.source)
         if data_key is None:
             return None
         if isinstance(envelope, _Opened):
@@ -243,7 +243,7 @@ class Vault(MutableMapping[str, Value]):
         spent for nothing.
         """
         if self._contents() is None:
-            _passphrase.keys.prepare(self.source, str(self.file))
+            _keys.holder.prepare(self.source, str(self.file))
 
     def _contents(self) -> "Contents | None":
         with LATE.lock:
@@ -259,7 +259,7 @@ class Vault(MutableMapping[str, Value]):
             return opened.contents
         envelope = _envelope.parse(blob, path)
         try:
-            data_key = _passphrase.keys.unlock(envelope.header, self.source, path)
+            data_key = _keys.holder.unlock(envelope.header, self.source, path)
         except WrongPassphraseError:
             if not seen[0] or envelope.header.id in seen[0]:
                 raise
