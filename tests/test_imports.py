@@ -6,6 +6,7 @@ import ast
 import graphlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,12 @@ def test_the_public_names() -> None:
     }
     for name in rolevault.__all__:
         assert getattr(rolevault, name).__doc__
+
+
+def test_help_names_every_option() -> None:
+    """``help(rolevault.install)`` shows ``**options`` as one, and explains each."""
+    import rolevault
+    from rolevault._role import Options
+
+    for option in ("role_arn", "session", "all_sessions", *Options.__annotations__):
+        assert re.search(rf":param [\w, ]*\b{option}\b", rolevault.install.__doc__ or ""), option
