@@ -112,7 +112,7 @@ def foreign(text: str) -> set[str]:
         # A method of another object of the same module.
         and not (node.attr in own and (of_self(node) or node.attr not in LISTED))
     }
-    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    texts = {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
     touched = {name for name in imported | attributes if re.match(r"_[a-z]", name)}
     return touched | ((imported | attributes | texts) & LISTED)
 
