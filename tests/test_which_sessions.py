@@ -97,6 +97,17 @@ def test_install_again_serves_a_session_of_another_profile(
     assert account_of() == "111122223333"
 
 
+@pytest.mark.parametrize("used", [False, True])
+def test_install_again_means_its_region(options: Options, used: bool) -> None:
+    """The same where a later default session is served, and has another region."""
+    rolevault.install(region_name="eu-west-1", **options)
+    boto3.setup_default_session(region_name="us-west-2")
+    if used:
+        boto3.client("s3")
+    assert rolevault.install(region_name="eu-west-1", **options).region_name == "eu-west-1"
+    assert boto3.client("s3").meta.region_name == "eu-west-1"
+
+
 @pytest.mark.parametrize("seen", [False, True])
 def test_install_again_serves_a_session_that_was_there_first(options: Options, seen: bool) -> None:
     """The same for one that was made before ``install()``, or looked at before it came
@@ -273,6 +284,67 @@ def test_a_given_session_is_the_one_that_is_served(options: Options) -> None:
     assert account_of() == "999988887777"
     rolevault.uninstall()
     assert account_of(mine) == "999988887777"
+
+
+def test_a_given_session_and_those_of_libraries(options: Options) -> None:
+    """``session=`` with ``all_sessions=True``: the given one and those made later, the
+    default one among them.
+    """
+    boto3.setup_default_session(region_name="eu-west-1")
+    mine = boto3.Session(region_name="eu-west-1")
+    rolevault.install(session=mine, all_sessions=True, **options)
+    assert account_of(mine) == account_of(boto3.Session()) == "111122223333"
+    assert account_of() == "999988887777"
+    boto3.DEFAULT_SESSION = None
+    assert account_of() == "111122223333"
+
+
+def test_a_given_session_that_becomes_the_default_stays_it(options: Options) -> None:
+    """Whoever put it there: ``uninstall()`` has not, and does not take it away."""
+    boto3.setup_default_session(region_name="us-west-2")
+    mine = boto3.Session(region_name="eu-west-1")
+    rolevault.install(session=mine, **options)
+    boto3.DEFAULT_SESSION = mine
+    rolevault.install(**options)
+    assert account_of() == "111122223333"
+    rolevault.uninstall()
+    assert boto3.DEFAULT_SESSION is mine
+    assert account_of() == "999988887777"
+
+
+def test_a_given_session_that_is_the_default_is_no_other(options: Options, role_b: Role) -> None:
+    """What ``install()`` returned, given to the next one: still the default session."""
+    default = rolevault.install(**options)
+    rolevault.install(session=default, **{**options, "role_arn": role_b.arn})
+    assert boto3.DEFAULT_SESSION is default
+    assert account_of() == "444455556666"
+    rolevault.uninstall()
+    assert boto3.DEFAULT_SESSION is None
+
+
+def test_a_session_that_was_made_meanwhile_may_become_the_default(options: Options) -> None:
+    """Put there by hand, where ``setup_default_session()`` would be the way."""
+    rolevault.install(**options)
+    boto3.DEFAULT_SESSION = boto3.Session(region_name="us-west-2")
+    assert account_of() == "111122223333"
+
+
+def test_a_provider_that_is_put_there_meanwhile_goes(options: Options, alice: Alice) -> None:
+    """It stood in a chain that is ours; while it wins, ``ensure()`` names it."""
+
+    class Desk(CredentialProvider):
+        METHOD, CANONICAL_NAME = "custom-desk", "customDesk"
+
+        def load(self) -> Credentials:
+            user = alice.user
+            return Credentials(user.access_key_id, user.secret_access_key, method=self.METHOD)
+
+    session = rolevault.install(**options)
+    provider_of(session).insert_before("rolevault", Desk())
+    with pytest.raises(ConfigurationError, match="'custom-desk'"):
+        rolevault.ensure()
+    rolevault.uninstall()
+    assert session.get_credentials().method == "env"  # type: ignore[union-attr]
 
 
 def test_another_install_serves_the_sessions_of_libraries_on(

@@ -70,7 +70,8 @@ def install(
         _profile.checked(role_arn, options)
         installed, there = current(), session or boto3.DEFAULT_SESSION
         default_before = boto3.DEFAULT_SESSION
-        if installed is not None and default_before is installed.target:
+        given = session not in (None, default_before)
+        if installed is not None and not installed.given and default_before is installed.target:
             default_before = installed.default_before
         target = session or _session_for(default_before, options)
         inner = _private.botocore_session(target)
@@ -79,11 +80,15 @@ def install(
             raise ConfigurationError(option="session", value=_shown(target), rule=rule)
         role = _profile.role_for(role_arn, options, inner)
         asked = (session, all_sessions, role, *_callables(options))
-        if installed is not None and there is not None and installed.serves(there, asked):
+        if (
+            installed is not None
+            and there is not None
+            and installed.serves(there, asked)
+            and (there is session or _suits(there, options))
+        ):
             return there
         # Nothing below fails: what was installed stays until all of it is known.
         uninstall()
-        given = session is not None
         Installation(asked, role, target, given, all_sessions, default_before).begin()
         return target
 
@@ -185,13 +190,21 @@ def _default_session() -> boto3.Session:
     return cast("boto3.Session", boto3.DEFAULT_SESSION)
 
 
+def _suits(default: boto3.Session, options: "Options") -> bool:
+    """Whether it has the profile and region that are asked for; or keys of its own,
+    which win, and a new session would not have them.
+    """
+    profile, region = options.get("profile"), options.get("region_name")
+    has_own_keys = Before.of(_private.botocore_session(default)).has_own_keys
+    as_asked = profile in (None, default.profile_name) and region in (None, default.region_name)
+    return has_own_keys or as_asked
+
+
 def _session_for(default: boto3.Session | None, options: "Options") -> boto3.Session:
-    """``default``, or a new session where it has another profile or region."""
+    """``default``, or a new session where it does not suit."""
     profile, region = options.get("profile"), options.get("region_name")
     if default is not None:
-        if Before.of(_private.botocore_session(default)).has_own_keys:
-            return default  # they win, and a new session would not have them
-        if profile in (None, default.profile_name) and region in (None, default.region_name):
+        if _suits(default, options):
             return default
         own = _private.botocore_session(default).instance_variables()
         profile, region = profile or own.get("profile"), region or own.get("region")

@@ -41,7 +41,7 @@ class Installation:
     asked: tuple[Any, ...]
     role: Role
     target: boto3.Session
-    given: bool  # target is the caller's own, and the default session is left alone
+    given: bool  # target is not the default session, and that is left alone
     all_sessions: bool
     default_before: boto3.Session | None
     # Of each session that was served.
@@ -68,7 +68,7 @@ class Installation:
             for served, before in list(self.before.items()):
                 # A session that had nothing may be served by the next installation.
                 put_back(served, before, partial(_chain, served, NEW))
-        if boto3.DEFAULT_SESSION is self.target:
+        if not self.given and boto3.DEFAULT_SESSION is self.target:
             boto3.DEFAULT_SESSION = self.default_before
         _current = None
 
