@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 import pytest
 import time_machine
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.httpchecksum import AwsChunkedWrapper
@@ -322,6 +323,39 @@ def test_resources_paginators_and_waiters(
             keys.add(key_of(session))
         assert len(keys) == 4
     assert len(alice.requests) == 1
+
+
+def test_handlers_come_and_go_with_the_role(role_a: Role, role_b: Role, enter: Enter) -> None:
+    """``uninstall()`` leaves none of ours in the session, and gives a role that was
+    there before its own ones back.
+    """
+
+    def ours(session: boto3.Session) -> int:
+        request = AWSRequest("GET", "https://sts.amazonaws.com")
+        called = session.events.emit("request-created.sts.Any", request=request)
+        return len([each for each, _ in called if each.__module__.startswith("rolevault")])
+
+    default, entered = boto3.Session(region_name="eu-west-1"), enter(role_b)
+    for session, before in ((default, 0), (entered, 1)):
+        session.get_credentials()
+        assert ours(session) == before
+        rolevault.install(role_a.arn, session=session)
+        session.get_credentials()
+        assert ours(session) == 1
+        rolevault.uninstall()
+        assert ours(session) == before
+
+
+def test_a_role_that_is_back_heals(sts: LocalSts, role_a: Role, role_b: Role, enter: Enter) -> None:
+    """A session of ours that had another role meanwhile."""
+    session = enter(role_b)
+    first = key_of(session)
+    rolevault.install(role_a.arn, session=session)
+    session.get_credentials()
+    rolevault.uninstall()
+    sts.revoke("expired", first)
+    session.client("sts").get_caller_identity()
+    assert key_of(session) != first
 
 
 def test_a_sign_in_that_is_refused_meanwhile(
