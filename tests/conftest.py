@@ -73,6 +73,18 @@ def vault_path(empty_home: Path) -> Path:
     return empty_home / ".aws" / "rolevault" / "vault"
 
 
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    """The second, independent AWS: the address of moto's server."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
 @pytest.fixture
 def sts(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSts]:
     with LocalSts() as server:

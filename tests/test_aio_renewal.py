@@ -9,7 +9,6 @@ import inspect
 import pickle
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -28,18 +27,6 @@ from aiobotocore.credentials import AioRefreshableCredentials
 
 from loops import REGION, aio_account_of, run, session_for
 from rolevault.aio import AioRoleCredentials
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-# Renewal and healing
 
 
 def test_session_renews_itself_without_a_person(sts: LocalSts, role_a: Role, alice: Alice) -> None:
@@ -239,49 +226,3 @@ def test_s3fs_reads_over_a_renewal(
     assert len({key for key, _ in signed}) == 3
     assert all(at < ends[key] for key, at in signed)
     gc.collect()
-
-
-def test_notebook_is_asked_in_its_cell(
-    role_a: Role, role_b: Role, alice: Alice, moto: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """
-    In a Jupyter kernel the prompt appears in the cell that needs it: from
-    s3fs, whose loop runs in another thread, and from a top-level ``await``.
-    """
-    manager_of = pytest.importorskip("jupyter_client.manager")
-    pytest.importorskip("ipykernel")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
-    cell = f"""
-import rolevault.aio, s3fs
-def session(role):
-    return rolevault.aio.session(
-        role, mfa_serial={alice.serial!r}, mfa_session_seconds=0, region_name="us-east-1"
-    )
-files = s3fs.S3FileSystem(session=session({role_a.arn!r}))
-files.mkdir("notebook")
-files.pipe_file("notebook/cell", b"text")
-print(files.cat_file("notebook/cell"))
-async with session({role_b.arn!r}).create_client("sts") as sts:
-    print((await sts.get_caller_identity())["Account"])
-"""
-    manager, client = manager_of.start_new_kernel(kernel_name="python3")
-    asked: list[str] = []
-    printed: list[str] = []
-
-    def type_a_code(message: dict[str, Any]) -> None:
-        asked.append(message["content"]["prompt"])
-        client.input(alice.device.fresh_code())
-
-    def read(message: dict[str, Any]) -> None:
-        printed.append(message["content"].get("text", ""))
-
-    try:
-        answer = client.execute_interactive(
-            cell, allow_stdin=True, stdin_hook=type_a_code, output_hook=read, timeout=60
-        )
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-    assert answer["content"]["status"] == "ok", answer["content"]
-    assert [("Deploy" in each, "Audit" in each) for each in asked] == [(True, False), (False, True)]
-    assert "".join(printed).split() == ["b'text'", role_b.account]

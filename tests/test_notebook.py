@@ -3,66 +3,16 @@ In a Jupyter notebook: a real ipykernel, driven as a frontend drives it. There i
 no terminal, and still somebody to ask.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from conftest import PASSPHRASE, Alice
 from local_sts import LocalSts, Role
-
-pytest.importorskip("ipykernel", reason="no ipykernel here: notebooks are not tested")
-manager = pytest.importorskip("jupyter_client.manager", reason="no jupyter_client here")
-
-
-class Notebook:
-    """A kernel, and the person before its frontend."""
-
-    def __init__(self, directory: Path) -> None:
-        environment = {**os.environ, "HOME": str(directory), "IPYTHONDIR": str(directory)}
-        self._kernel = manager.KernelManager(
-            kernel_name="python3", connection_file=str(directory / "kernel.json")
-        )
-        self._kernel.start_kernel(env=environment)
-        self._client = self._kernel.blocking_client()
-        self._client.start_channels()
-        self._client.wait_for_ready(timeout=60)
-
-    def close(self) -> None:
-        self._client.stop_channels()
-        self._kernel.shutdown_kernel(now=True)
-        self._kernel.cleanup_resources()
-
-    def run(self, cell: str, *answers: str, allow_stdin: bool = True) -> tuple[str, list[Any]]:
-        """
-        Run a cell, type the answers to what it asks; what it printed, with the
-        name and text of the error that ended it, and what it asked.
-        """
-        typed = list(answers)
-        asked: list[Any] = []
-        printed: list[str] = []
-
-        def answer(message: dict[str, Any]) -> None:
-            asked.append(message["content"])
-            self._client.input(typed.pop(0))
-
-        def show(message: dict[str, Any]) -> None:
-            content = message["content"]
-            if message["msg_type"] == "stream":
-                printed.append(content["text"])
-            elif message["msg_type"] == "error":
-                printed.append(f"{content['ename']}: {content['evalue']}")
-
-        self._client.execute_interactive(
-            cell, allow_stdin=allow_stdin, stdin_hook=answer, output_hook=show, timeout=60
-        )
-        assert typed == []
-        return "".join(printed), asked
+from notebooks import INTERRUPT, Notebook
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +89,27 @@ def test_thread_of_a_cell_asks_in_the_notebook(notebook: Notebook, alice: Alice)
     assert printed.replace("111122223333", "").split() == []
     assert printed.count("111122223333") == 3
     assert len(asked) == 1
+
+
+def test_prompt_of_a_thread_ends_with_its_cell(
+    notebook: Notebook, sts: LocalSts, alice: Alice
+) -> None:
+    """
+    An interrupt reaches the main thread alone. The next cell's own prompt gets its
+    own answer, and the same call asks again.
+    """
+    notebook.run(
+        f'rolevault.install(ROLE, mfa_serial=MFA, passphrase="{PASSPHRASE}")\n'
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        'pool, sts = ThreadPoolExecutor(1), boto3.client("sts", region_name="eu-west-1")'
+    )
+    cell = 'print(pool.submit(sts.get_caller_identity).result()["Account"])'
+    printed, asked = notebook.run(cell, INTERRUPT)
+    assert (printed, len(asked)) == ("KeyboardInterrupt: ", 1)
+    printed, asked = notebook.run('print(input("PIN? "))', "424242")
+    assert (printed, [each["prompt"] for each in asked]) == ("424242\n", ["PIN? "])
+    assert sts.calls == []
+    assert notebook.run(cell, alice.device.fresh_code())[0] == "111122223333\n"
 
 
 def test_frontend_without_input_is_nobody_there(notebook: Notebook, sts: LocalSts) -> None:

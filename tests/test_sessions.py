@@ -8,7 +8,7 @@ import copy
 import io
 import pickle
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -29,23 +29,12 @@ from local_sts import LocalSts
 REGION = "eu-west-1"
 
 
-@pytest.fixture(scope="module")
-def moto_url() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
 def bucket(
-    moto_url: str, options: Options, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    moto: str, options: Options, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> str:
     """A bucket made by a plain client, the role being installed."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto_url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     rolevault.install(**options)
     name = f"b{abs(hash(request.node.nodeid))}"
@@ -77,10 +66,10 @@ def test_plain_s3(bucket: str, alice: Alice) -> None:
 
 
 def test_motos_sts_agrees(
-    moto_url: str, options: Options, alice: Alice, monkeypatch: pytest.MonkeyPatch
+    moto: str, options: Options, alice: Alice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An STS that is not ours is satisfied with what we send, too."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
     monkeypatch.delenv("AWS_ENDPOINT_URL_STS")
     rolevault.install(region_name=REGION, **options)
     assert account_of() == "111122223333"

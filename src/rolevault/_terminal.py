@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rolevault._forks import ForkLock
 
@@ -94,16 +95,49 @@ def _in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
+class _CellEndedError(BaseException):
+    """No ``Exception``: ipykernel logs these and goes on waiting."""
+
+
 def _ask_notebook(prompt: str, hidden: bool) -> str:
-    # While a cell runs, ipykernel puts its own functions here, which ask in the browser.
-    if builtins.input.__module__ == "builtins":
-        raise NobodyThereError("no cell of this notebook is running")
+    """An interrupt reaches the main thread alone, and a cell can end with a timeout.
+    In another thread ipykernel would wait on, take the answers to later prompts for
+    its own, and the next prompt's thread would meet it on one socket.
+    """
+    cell_ended, prompt_ended = threading.Event(), threading.Event()
+
+    def end() -> None:
+        cell_ended.set()
+        prompt_ended.wait(1)
+
+    def trace(*_: object) -> Any:
+        # Run by our thread alone, at each step of ipykernel's loop, which looks for
+        # an answer a hundred times a second and has no other way in.
+        if cell_ended.is_set():
+            raise _CellEndedError
+        return trace
+
+    events = sys.modules["IPython"].get_ipython().events
+    before = sys.gettrace()
     try:
+        if threading.current_thread() is not threading.main_thread():
+            events.register("post_execute", end)
+            sys.settrace(trace)
+        # While a cell runs, ipykernel puts its own functions here, which ask in the browser.
+        if builtins.input.__module__ == "builtins":
+            raise NobodyThereError("no cell of this notebook is running")
         return getpass.getpass(prompt) if hidden else input(prompt)
+    except _CellEndedError:
+        raise NobodyThereError("the cell that asked has ended") from None
     except NotImplementedError:  # IPython's StdinNotImplementedError
         raise NobodyThereError("this notebook's frontend takes no input") from None
     except EOFError:
         raise NobodyThereError("the prompt was closed") from None
+    finally:
+        sys.settrace(before)
+        prompt_ended.set()
+        with contextlib.suppress(ValueError):  # not registered
+            events.unregister("post_execute", end)
 
 
 def _ask_posix(prompt: str, hidden: bool) -> str:
