@@ -3,7 +3,9 @@
 """
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
@@ -11,12 +13,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from conftest import Alice, Python
 from local_iam import Role
 from local_sts import LocalSts
-from rolevault import MfaFailedError, MfaRequest
+from rolevault import MfaFailedError, MfaRequest, SignInTimeoutError, _flight
 
 pytest.importorskip("aiobotocore", reason="aiobotocore pins botocore: run `make aio`")
 
 
-from loops import Person, aio_account_of, run, session_for
+from loops import PATIENCE, Person, aio_account_of, run, session_for
 
 
 def test_cancelled_task_does_not_take_the_others_along(role_a: Role, alice: Alice) -> None:
@@ -61,6 +63,49 @@ def test_code_typed_after_cancellation_is_used(sts: LocalSts, role_a: Role, alic
     person.types.set()
     assert run(lambda: aio_account_of(session)) == role_a.account
     assert (len(alice.requests), sts.count("AssumeRole")) == (1, 1)
+
+
+def test_task_does_not_wait_for_ever_for_anothers_prompt(
+    role_a: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    As threads do: after two minutes an error says for whom; who is asked may
+    take longer.
+    """
+    monkeypatch.setattr(_flight, "WAIT_SECONDS", 0.3)
+    person = Person(alice)
+    session = session_for(role_a, alice, mfa_callback=person)
+
+    async def main() -> str:
+        first = asyncio.create_task(aio_account_of(session))
+        await person.is_asked()
+        with pytest.raises(SignInTimeoutError, match=r"0\.3 s for another task.*role Deploy"):
+            await aio_account_of(session)
+        person.types.set()
+        return await first
+
+    assert run(main) == role_a.account
+
+
+def test_callbacks_own_timeout_is_its_own(role_a: Role, alice: Alice) -> None:
+    """
+    And not taken for ours, by whoever waits for it.
+    """
+    asked = threading.Event()
+
+    def callback(request: MfaRequest) -> str:
+        asked.wait(PATIENCE)
+        raise asyncio.TimeoutError("no answer from the key")
+
+    session = session_for(role_a, alice, mfa_callback=callback)
+
+    async def main() -> list[Any]:
+        tasks = [asyncio.create_task(aio_account_of(session)) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        asked.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [str(each) for each in run(main)] == ["no answer from the key"] * 2
 
 
 def test_failure_tells_its_reason_and_can_be_tried_again(role_a: Role, alice: Alice) -> None:

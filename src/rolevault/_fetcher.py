@@ -55,8 +55,6 @@ class Fetcher:
         self._sts = sts
         self.key = role.cache_key(source.identity, sts.endpoint)
         self._denied_key = digest("denied", self.key)
-        name = role.role_arn.rsplit("/", 1)[-1]
-        self._purpose = f"to enter role {name} of account {role.account_id or '(none)'}"
 
     def fetch(self, *, ask: bool, not_before: float = 0.0, refresh: bool = False) -> Session:
         """A session of the role that is outside its advisory window.
@@ -72,7 +70,7 @@ class Fetcher:
             return stored
         flight = (self._store, self.key, ask, not_before, refresh)
         return _flights.share(
-            flight, self._purpose, lambda: self._sign_in(ask, not_before, refresh)
+            flight, self.role.purpose, lambda: self._sign_in(ask, not_before, refresh)
         )
 
     def ensure(self, min_ttl: float, *, refresh: bool) -> tuple[Session, datetime]:
@@ -96,7 +94,7 @@ class Fetcher:
             self.fetch(ask=True, not_before=now, refresh=True)
         if device is not None and device.may_open_session():
             if device.session(min_ttl=least) is None:
-                device.open_session(self._purpose, not_before=now)
+                device.open_session(self.role.purpose, not_before=now)
             # The user may not, as it turned out: the role's own session has to last.
             least = self._attainable(min_ttl, device)
         session = self.fetch(ask=True)
@@ -132,7 +130,7 @@ class Fetcher:
 
     def forget(self, access_key_id: str) -> None:
         """Drop the role's session, if it still is the one with this key."""
-        with self._store.turn("role", self.key, self._purpose):
+        with self._store.turn("role", self.key, self.role.purpose):
             stored = self.stored()
             if stored is not None and stored.keys[0] == access_key_id:
                 self._store.write({self.key: None})
@@ -181,7 +179,7 @@ class Fetcher:
         while True:
             # Before the lock: a source that is itself a role takes its own.
             keys = self._source_keys(ask=ask)
-            with self._store.turn("role", self.key, self._purpose):
+            with self._store.turn("role", self.key, self.role.purpose):
                 stored = self._stored(not_before)
                 if stored is not None:
                     return stored
@@ -203,7 +201,7 @@ class Fetcher:
                 raise CredentialRetrievalError(
                     provider="rolevault", error_msg="a new MFA session did not serve; check clocks"
                 )
-            asked = device.open_session(self._purpose, not_before=need.not_before) is not None
+            asked = device.open_session(self.role.purpose, not_before=need.not_before) is not None
 
     def _hop_renews(self, error: ClientError, keys: Keys) -> bool:
         """Whether STS refused a hop's keys, and the hop will give others."""
@@ -254,13 +252,13 @@ class Fetcher:
     def _assume_with_code(self, device: Device, keys: Keys, not_before: float) -> Session:
         # Made before anybody is asked: a client that cannot be made costs no code.
         client = self._sts.client(keys, carries_code=True)
-        with self._store.turn("device", device.key, self._purpose):
+        with self._store.turn("device", device.key, self.role.purpose):
             stored = self._stored(not_before)
             if stored is not None:
                 return stored
             try:
                 return device.with_code(
-                    self._purpose,
+                    self.role.purpose,
                     lambda code: self._assume(
                         client,
                         chained=keys[2] is not None,

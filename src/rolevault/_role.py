@@ -145,6 +145,12 @@ class Role:
         return self.role_arn.split(":", 5)[4] or None
 
     @property
+    def purpose(self) -> str:
+        """What a code is for, as people read it."""
+        name = self.role_arn.rsplit("/", 1)[-1]
+        return f"to enter role {name} of account {self.account_id or '(none)'}"
+
+    @property
     def session_name(self) -> str:
         """What CloudTrail shows: as given, else the name of the MFA device's owner."""
         if self.role_session_name is not None:

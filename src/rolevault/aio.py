@@ -28,14 +28,14 @@ except ImportError as missing:
         "rolevault.aio needs aiobotocore: pip install 'rolevault[aio]'", name="aiobotocore"
     ) from missing
 
-from rolevault import _private, _profile
+from rolevault import _flight, _private, _profile
 from rolevault._credentials import RoleCredentials
 from rolevault._forks import ForkLock
 from rolevault._healing import Healer
 from rolevault._provider import RoleVaultProvider, place, resolver_with
 from rolevault._role import METHOD, Options, Role
 from rolevault._session import Before, keep_first, standard_chain, take_over
-from rolevault.errors import ConfigurationError
+from rolevault.errors import ConfigurationError, SignInTimeoutError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -123,22 +123,34 @@ def _start(call: Callable[[], T]) -> "Future[T]":
 
 
 class _Shared(Generic[T]):
-    """One thread at a time for all tasks that need the same, of any loop."""
+    """One thread at a time for all tasks that need the same, of any loop.
 
-    def __init__(self, call: Callable[[], T]) -> None:
+    :param purpose: told to those who wait for another's two minutes in vain.
+    """
+
+    def __init__(self, call: Callable[[], T], purpose: str) -> None:
         self._call = call
+        self._purpose = purpose
         self._running: Future[T] | None = None
         self._pid = 0
 
     async def __call__(self) -> T:
         running = self._running
+        limit: float | None = _flight.WAIT_SECONDS
         # After a fork the thread is the parent's. Two loops that both start one
         # share it further down, where threads do.
         if running is None or running.done() or self._pid != os.getpid():
             self._pid = os.getpid()
             running = self._running = _start(self._call)
+            limit = None  # a person takes their time
         try:
-            return await asyncio.wrap_future(running)
+            return await asyncio.wait_for(asyncio.wrap_future(running), limit)
+        except asyncio.TimeoutError:
+            if running.done():
+                raise  # its own
+            raise SignInTimeoutError(
+                purpose=self._purpose, holder="another task", seconds=limit
+            ) from None
         finally:
             if running.done() and self._running is running:
                 self._running = None
@@ -153,13 +165,15 @@ class AioRoleCredentials(AioRefreshableCredentials):
     def __init__(self, credentials: RoleCredentials) -> None:
         super().__init__("", "", "", _PAST, self.get_frozen_credentials, METHOD)
         self._role_credentials = credentials
-        self._renewed = _Shared(credentials.get_frozen_credentials)
+        purpose = credentials.fetcher.role.purpose
+        self._renewed = _Shared(credentials.get_frozen_credentials, purpose)
 
     async def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """Keys that sign now.
 
         :raises RoleVaultError, BotoCoreError, ClientError: why the sign-in
             failed; the next call tries again.
+        :raises SignInTimeoutError: another task's took more than two minutes.
         """
         return self._role_credentials.in_hand() or await self._renewed()
 
@@ -197,7 +211,7 @@ class AioRoleVaultProvider(CredentialProvider):
         self.session: AioSession = session
         self._loading = ForkLock()
         self._loaded: AioRoleCredentials | None = None
-        self._shared = _Shared(self._load)
+        self._shared = _Shared(self._load, role.purpose)
 
     async def load(self) -> AioRoleCredentials:
         """The same object for every task; nobody is asked before it signs.
