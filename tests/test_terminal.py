@@ -115,6 +115,36 @@ def test_terminal_shows_what_is_typed_again_however_a_hidden_prompt_ends(end: st
         assert person.screen.endswith("nobody: the prompt was closed\n")
 
 
+@pytest.mark.parametrize("how", ["hidden", "shown"])
+def test_prompt_of_a_thread_ends_with_ctrl_c(how: str) -> None:
+    """
+    Where the main thread lives on, as at Python's own prompt, what is typed next
+    is for that; and the terminal is as before.
+    """
+    script = (
+        "import threading\n"
+        "def work():\n"
+        + "".join(f"    {line}\n" for line in ASK.strip().splitlines())
+        + "thread = threading.Thread(target=work)\n"
+        "try:\n"
+        "    thread.start()\n"
+        "    threading.Event().wait()\n"
+        "except KeyboardInterrupt:\n"
+        "    thread.join()\n"
+        "    print('read', repr(input('>>> ')))\n"
+    )
+    with at_terminal(script, "Passphrase: ", how) as person:
+        before = person.modes
+        person.sees("Passphrase: ")
+        person.type("half" + CTRL_C)
+        person.sees("nobody: it was interrupted")
+        person.sees(">>> ")
+        assert person.modes == before
+        person.type("next\r")
+        assert person.leaves() == 0
+        assert "read 'next'\n" in person.screen
+
+
 def test_terminal_is_not_left_silent_by_a_thread_that_dies_in_its_prompt() -> None:
     """
     A daemon thread asks and the program ends: the interpreter does not wait for

@@ -4,30 +4,25 @@ answer.
 """
 
 import atexit
-import builtins
 import contextlib
 import getpass
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
+from rolevault import _notebook
 from rolevault._forks import ForkLock
+from rolevault._notebook import NobodyThereError as NobodyThereError
 
 #: How long a prompt waits for another one at the same terminal.
 PATIENCE_SECONDS = 120.0
 
 _one_prompt = ForkLock()
-
-
-class NobodyThereError(Exception):
-    """There is no one to ask; the text says why."""
 
 
 def ask(prompt: str, *, hidden: bool) -> str:
@@ -45,8 +40,8 @@ def ask(prompt: str, *, hidden: bool) -> str:
     if not _one_prompt.lock.acquire(timeout=PATIENCE_SECONDS):
         raise NobodyThereError("another prompt of this process is not answered")
     try:
-        if _in_notebook():
-            return _ask_notebook(prompt, hidden)
+        if _notebook.is_here():
+            return _notebook.ask(prompt, hidden)
         if os.name == "posix":
             return _ask_posix(prompt, hidden)
         return _ask_windows(prompt, hidden)
@@ -88,58 +83,6 @@ def _in_foreground(tty: FileIO) -> bool:
     return False
 
 
-def _in_notebook() -> bool:
-    # Only a process that runs IPython can be a kernel: nothing is imported to find out.
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return getattr(shell, "kernel", None) is not None
-
-
-class _CellEndedError(BaseException):
-    """No ``Exception``: ipykernel logs these and goes on waiting."""
-
-
-def _ask_notebook(prompt: str, hidden: bool) -> str:
-    """An interrupt reaches the main thread alone, and a cell can end with a timeout.
-    In another thread ipykernel would wait on, take the answers to later prompts for
-    its own, and the next prompt's thread would meet it on one socket.
-    """
-    cell_ended, prompt_ended = threading.Event(), threading.Event()
-
-    def end() -> None:
-        cell_ended.set()
-        prompt_ended.wait(1)
-
-    def trace(*_: object) -> Any:
-        # Run by our thread alone, at each step of ipykernel's loop, which looks for
-        # an answer a hundred times a second and has no other way in.
-        if cell_ended.is_set():
-            raise _CellEndedError
-        return trace
-
-    events = sys.modules["IPython"].get_ipython().events
-    before = sys.gettrace()
-    try:
-        if threading.current_thread() is not threading.main_thread():
-            events.register("post_execute", end)
-            sys.settrace(trace)
-        # While a cell runs, ipykernel puts its own functions here, which ask in the browser.
-        if builtins.input.__module__ == "builtins":
-            raise NobodyThereError("no cell of this notebook is running")
-        return getpass.getpass(prompt) if hidden else input(prompt)
-    except _CellEndedError:
-        raise NobodyThereError("the cell that asked has ended") from None
-    except NotImplementedError:  # IPython's StdinNotImplementedError
-        raise NobodyThereError("this notebook's frontend takes no input") from None
-    except EOFError:
-        raise NobodyThereError("the prompt was closed") from None
-    finally:
-        sys.settrace(before)
-        prompt_ended.set()
-        with contextlib.suppress(ValueError):  # not registered
-            events.unregister("post_execute", end)
-
-
 def _ask_posix(prompt: str, hidden: bool) -> str:
     import termios
 
@@ -147,10 +90,17 @@ def _ask_posix(prompt: str, hidden: bool) -> str:
         # Again: it may have been put there while another prompt was answered.
         _check_foreground(tty)
         try:
-            with _prompting(tty, prompt.encode(errors="replace"), hidden):
-                line = tty.readline()
+            with _prompting(tty, prompt.encode(errors="replace"), hidden) as interrupt:
+                line = b""
+                while not line.endswith((b"\n", interrupt)) and (key := tty.read(1)):
+                    line += key
                 if not line:
                     raise NobodyThereError("the prompt was closed")
+                if line.endswith(interrupt) and not line.endswith(b"\n"):
+                    raise _InterruptedError
+        except _InterruptedError:
+            _interrupt_others()
+            raise NobodyThereError("it was interrupted") from None
         except (OSError, termios.error):
             # EIO: put into the background while it read, or closed.
             _check_foreground(tty)
@@ -170,13 +120,28 @@ def _unstoppable() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+class _InterruptedError(Exception):
+    pass
+
+
+def _interrupt_others() -> None:
+    """What the terminal would have done. Taken by this thread, the signal would not
+    wake the main one.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.killpg(os.getpgrp(), signal.SIGINT)
+    until = time.monotonic() + 1
+    while signal.SIGINT in signal.sigpending() and time.monotonic() < until:
+        time.sleep(0.001)
+
+
 @contextlib.contextmanager
-def _prompting(tty: FileIO, prompt: bytes, hidden: bool) -> Iterator[None]:
-    """The terminal in the modes that a prompt needs, the prompt on it. However it
-    ends, the shell is not left silent: by an exception, at the interpreter's exit
-    (which does not wait for a daemon thread), or by a signal. Signals can be
-    caught in the main thread only: SIGTERM leaves another thread's hidden prompt
-    without echo.
+def _prompting(tty: FileIO, prompt: bytes, hidden: bool) -> Iterator[bytes]:
+    """The terminal in the modes that a prompt needs, the prompt on it; gives what
+    ends its line beside Enter. However it ends, the shell is not left silent: by an
+    exception, at the interpreter's exit (which does not wait for a daemon thread),
+    or by a signal. Signals can be caught in the main thread only: SIGTERM leaves
+    another thread's hidden prompt without echo, and any without Ctrl-C.
     """
     import termios
 
@@ -188,6 +153,12 @@ def _prompting(tty: FileIO, prompt: bytes, hidden: bool) -> Iterator[None]:
     modes[3] |= termios.ICANON | termios.ISIG | termios.ECHO | termios.ECHOE
     if hidden:
         modes[3] = modes[3] & ~termios.ECHO | termios.ECHONL
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread:
+        # Ctrl-C would reach the main thread alone. That can live on (at Python's own
+        # prompt), and we would take what is typed to it.
+        modes[6][termios.VEOL] = modes[6][termios.VINTR]
+        modes[6][termios.VINTR] = bytes([os.fpathconf(tty.fileno(), "PC_VDISABLE")])
 
     def begin() -> None:
         # What was typed before the prompt was not meant for it.
@@ -212,13 +183,13 @@ def _prompting(tty: FileIO, prompt: bytes, hidden: bool) -> Iterator[None]:
     caught: list[signal.Signals] = []
     atexit.register(end)
     try:
-        if threading.current_thread() is threading.main_thread():
+        if in_main_thread:
             for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
                 if signal.getsignal(number) is signal.SIG_DFL:
                     signal.signal(number, signalled)
                     caught.append(number)
         begin()
-        yield
+        yield b"\n" if in_main_thread else before[6][termios.VINTR]
     except BaseException:
         with contextlib.suppress(OSError):
             tty.write(b"\n")
