@@ -8,6 +8,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 
 # The oldest releases that we support, as pyproject.toml has them.
 OLDEST := boto3==1.35.0 botocore==1.35.0 cryptography==44.0.1 filelock==4.0.0
+OLDEST_AIO := aiobotocore==2.15.0
 
 SOURCES := $(shell find src -name '*.py') pyproject.toml
 
@@ -26,8 +27,9 @@ newest: $(VENV)/ready              ## the suite, on the newest releases
 oldest: $(VENV)-oldest/ready       ## the suite, on the oldest that we support
 	$(VENV)-oldest/bin/python $(PYTEST)
 
-aio: $(VENV)-aio/ready             ## the extra, on the botocore that aiobotocore wants
+aio: $(VENV)-aio/ready $(VENV)-aio-oldest/ready  ## the extra, on what aiobotocore wants
 	$(VENV)-aio/bin/python $(PYTEST) tests/test_aio*.py
+	$(VENV)-aio-oldest/bin/python $(PYTEST) tests/test_aio*.py
 
 matrix:                            ## newest, oldest and aio on each Python from 3.10 that is here
 	set -e; for minor in 10 11 12 13 14; do \
@@ -72,6 +74,9 @@ $(VENV)-oldest/ready: $(SOURCES)
 
 $(VENV)-aio/ready: $(SOURCES)
 	$(call install,--group aio '.[aio]')
+
+$(VENV)-aio-oldest/ready: $(SOURCES)
+	$(call install,--group aio '.[aio]' $(OLDEST_AIO))
 
 $(VENV)-demo/ready: $(SOURCES)
 	$(call install,.)
