@@ -3,6 +3,7 @@ A real Jupyter kernel, driven as a frontend drives it.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ manager = pytest.importorskip("jupyter_client.manager", reason="no jupyter_clien
 
 #: What a person does at a prompt beside typing an answer.
 INTERRUPT, NOTHING = "<interrupt>", "<nothing>"
+
+Answer = str | Callable[[], str]
 
 
 class Notebook:
@@ -33,10 +36,24 @@ class Notebook:
         self._kernel.shutdown_kernel(now=True)
         self._kernel.cleanup_resources()
 
-    def run(self, cell: str, *answers: str, allow_stdin: bool = True) -> tuple[str, list[Any]]:
+    def move_widget(self) -> None:
+        """
+        Send what JupyterLab sends for a widget while a cell runs: to a subshell.
+        """
+        session = self._client.session
+        self._client.control_channel.send(session.msg("create_subshell_request", {}))
+        subshell = self._client.get_control_msg(timeout=30)["content"]["subshell_id"]
+        widget = {"comm_id": "w", "target_name": "widget", "data": {}}
+        for kind in ("comm_open", "comm_msg"):
+            message = session.msg(kind, widget)
+            message["header"]["subshell_id"] = subshell
+            self._client.shell_channel.send(message)
+
+    def run(self, cell: str, *answers: Answer, allow_stdin: bool = True) -> tuple[str, list[Any]]:
         """
         Run a cell, type the answers to what it asks; what it printed, with the
-        name and text of the error that ended it, and what it asked.
+        name and text of the error that ended it, and what it asked. A callable
+        does something else first, and gives the answer.
         """
         typed = list(answers)
         asked: list[Any] = []
@@ -44,7 +61,8 @@ class Notebook:
 
         def answer(message: dict[str, Any]) -> None:
             asked.append(message["content"])
-            text = typed.pop(0)
+            given = typed.pop(0)
+            text = given() if callable(given) else given
             if text == INTERRUPT:
                 self._kernel.interrupt_kernel()
             elif text != NOTHING:

@@ -112,6 +112,61 @@ def test_prompt_of_a_thread_ends_with_its_cell(
     assert notebook.run(cell, alice.device.fresh_code())[0] == "111122223333\n"
 
 
+def test_threads_that_wait_for_a_prompt_do_not_ask_in_the_ended_cell(notebook: Notebook) -> None:
+    """
+    ipykernel can be asked a moment longer than its cell runs: while hooks do.
+    """
+    notebook.run(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "import time\n"
+        "from rolevault import _terminal\n"
+        "def slow(result): time.sleep(0.2)\n"
+        "get_ipython().events.register('post_run_cell', slow)"
+    )
+    cell = (
+        "pool = ThreadPoolExecutor(2)\n"
+        "waits = [pool.submit(_terminal.ask, f'Code {n}: ', hidden=False) for n in (1, 2)]\n"
+        "waits[0].result()"
+    )
+    printed, asked = notebook.run(cell, INTERRUPT)
+    assert (printed, len(asked)) == ("KeyboardInterrupt: ", 1)
+    printed, asked = notebook.run("print(input('PIN? '))", "424242")
+    assert (printed, len(asked)) == ("424242\n", 1)
+    printed, _ = notebook.run(
+        "get_ipython().events.unregister('post_run_cell', slow)\n"
+        "for each in waits: print(each.exception())"
+    )
+    assert printed == "the cell that asked has ended\n" * 2
+
+
+def test_a_widget_ends_no_prompt(notebook: Notebook) -> None:
+    """
+    Its messages end with the event that cells end with, on a subshell of the kernel.
+    """
+    notebook.run(
+        "import ipykernel, time\n"
+        "from rolevault import _terminal\n"
+        "moved = []\n"
+        "def opened(widget, message): widget.on_msg(moved.append)\n"
+        "get_ipython().kernel.comm_manager.register_target('widget', opened)\n"
+        "def work(): answers.append(_terminal.ask('Code: ', hidden=False))\n"
+        "answers = []"
+    )
+    printed, _ = notebook.run("print(ipykernel.version_info[0] < 7)")
+    if printed == "True\n":
+        pytest.skip("no subshells before ipykernel 7")
+
+    def move_and_type() -> str:
+        notebook.move_widget()
+        time.sleep(0.5)
+        return "123456"
+
+    cell = "thread = threading.Thread(target=work); thread.start(); thread.join()"
+    notebook.run(cell, move_and_type)
+    printed, _ = notebook.run("print(answers, len(moved))")
+    assert printed == "['123456'] 1\n"
+
+
 def test_frontend_without_input_is_nobody_there(notebook: Notebook, sts: LocalSts) -> None:
     """
     nbconvert and papermill take no input: the typed error at once.

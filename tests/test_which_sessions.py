@@ -299,13 +299,15 @@ def test_a_given_session_and_those_of_libraries(options: Options) -> None:
     assert account_of() == "111122223333"
 
 
-def test_a_given_session_that_becomes_the_default_stays_it(options: Options) -> None:
+@pytest.mark.parametrize("again", [False, True])
+def test_a_given_session_that_becomes_the_default_stays_it(options: Options, again: bool) -> None:
     """Whoever put it there: ``uninstall()`` has not, and does not take it away."""
     boto3.setup_default_session(region_name="us-west-2")
     mine = boto3.Session(region_name="eu-west-1")
     rolevault.install(session=mine, **options)
     boto3.DEFAULT_SESSION = mine
-    rolevault.install(**options)
+    if again:
+        rolevault.install(**options)
     assert account_of() == "111122223333"
     rolevault.uninstall()
     assert boto3.DEFAULT_SESSION is mine

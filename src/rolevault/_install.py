@@ -44,17 +44,18 @@ def install(
     :param all_sessions: also serve sessions that others make later, for
         libraries that do; never one with another explicit profile, keys of its
         own, or async credentials.
-    :param profile: of ``~/.aws/config``, where all that is left out here is read;
-        ``AWS_PROFILE``, then ``default``. With ``role_arn``, only one that is named.
+    :param profile: of ``~/.aws/config``, where all that is left out here is read; as
+        botocore chooses it. With ``role_arn``, only one that is named here.
     :param source_profile: whose credentials enter the role; without it, what the
         session would sign with otherwise.
     :param mfa_serial: the device's ARN or number; without one nobody is asked.
     :param mfa_callback: gets an ``MfaRequest`` and returns the code; or a command
         as a list of strings, that prints it within 30 s. Without it, a prompt.
     :param mfa_session_seconds: how long one code lasts, 900 to 129600, by default
-        43200; 0 for a code a role.
+        43200; with 0 each role asks for its own.
     :param duration_seconds: of each of the role's sessions, 900 to 43200; 3600 by default.
-    :param role_session_name: what CloudTrail shows; by default the device's name.
+    :param role_session_name: what CloudTrail shows; by default the device's name,
+        else the local user's.
     :param external_id, source_identity, policy, policy_arns, tags, transitive_tag_keys:
         passed to AssumeRole.
     :param region_name: of the session, as in boto3.

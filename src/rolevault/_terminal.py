@@ -6,6 +6,7 @@ answer.
 import atexit
 import contextlib
 import getpass
+import math
 import os
 import signal
 import threading
@@ -23,6 +24,8 @@ from rolevault._notebook import NobodyThereError as NobodyThereError
 PATIENCE_SECONDS = 120.0
 
 _one_prompt = ForkLock()
+#: When a thread's prompt was interrupted. Who waits for the terminal then is, too.
+_interrupted = -math.inf
 
 
 def ask(prompt: str, *, hidden: bool) -> str:
@@ -37,9 +40,12 @@ def ask(prompt: str, *, hidden: bool) -> str:
         raise NobodyThereError("this process was started by rolevault itself")
     # What STS or a path says must not steer the terminal.
     prompt = "".join(c if c.isprintable() or c == "\n" else "?" for c in prompt)
+    began = time.monotonic()
     if not _one_prompt.lock.acquire(timeout=PATIENCE_SECONDS):
         raise NobodyThereError("another prompt of this process is not answered")
     try:
+        if began < _interrupted:
+            raise NobodyThereError("it was interrupted")
         if _notebook.is_here():
             return _notebook.ask(prompt, hidden)
         if os.name == "posix":
@@ -128,6 +134,8 @@ def _interrupt_others() -> None:
     """What the terminal would have done. Taken by this thread, the signal would not
     wake the main one.
     """
+    global _interrupted
+    _interrupted = time.monotonic()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.killpg(os.getpgrp(), signal.SIGINT)
     until = time.monotonic() + 1
@@ -140,8 +148,8 @@ def _prompting(tty: FileIO, prompt: bytes, hidden: bool) -> Iterator[bytes]:
     """The terminal in the modes that a prompt needs, the prompt on it; gives what
     ends its line beside Enter. However it ends, the shell is not left silent: by an
     exception, at the interpreter's exit (which does not wait for a daemon thread),
-    or by a signal. Signals can be caught in the main thread only: SIGTERM leaves
-    another thread's hidden prompt without echo, and any without Ctrl-C.
+    or by a signal. Signals can be caught in the main thread only: one that ends the
+    process leaves another thread's prompt without Ctrl-C, a hidden one without echo.
     """
     import termios
 

@@ -147,7 +147,7 @@ class _Shared(Generic[T]):
             return await asyncio.wait_for(asyncio.wrap_future(running), limit)
         except asyncio.TimeoutError:
             if running.done():
-                raise  # its own
+                return running.result()  # just now, or its own TimeoutError
             raise SignInTimeoutError(
                 purpose=self._purpose, holder="another task", seconds=limit
             ) from None
