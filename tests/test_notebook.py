@@ -121,12 +121,14 @@ def test_threads_that_wait_for_a_prompt_do_not_ask_in_the_ended_cell(notebook: N
         "import time\n"
         "from rolevault import _terminal\n"
         "def slow(result): time.sleep(0.2)\n"
+        "go = threading.Event()\n"
+        "def work(): go.wait(); return _terminal.ask('Code: ', hidden=False)\n"
         "get_ipython().events.register('post_run_cell', slow)"
     )
     cell = (
         "pool = ThreadPoolExecutor(2)\n"
-        "waits = [pool.submit(_terminal.ask, f'Code {n}: ', hidden=False) for n in (1, 2)]\n"
-        "waits[0].result()"
+        "waits = [pool.submit(work) for _ in range(2)]\n"
+        "go.set(); waits[0].result()"
     )
     printed, asked = notebook.run(cell, INTERRUPT)
     assert (printed, len(asked)) == ("KeyboardInterrupt: ", 1)
