@@ -12,6 +12,8 @@ from conftest import Alice
 from local_iam import Role
 from notebooks import INTERRUPT, NOTHING, Notebook
 
+pytest.importorskip("aiobotocore", reason="aiobotocore pins botocore: run `make aio`")
+
 
 @pytest.fixture
 def notebook(
