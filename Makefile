@@ -20,6 +20,7 @@ check: $(VENV)/ready               ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYTHONPATH=src $(BIN)/lint-imports --no-logo
 
 newest: $(VENV)/ready              ## the suite, on the newest releases
 	$(BIN)/python $(PYTEST)
@@ -28,8 +29,8 @@ oldest: $(VENV)-oldest/ready       ## the suite, on the oldest that we support
 	$(VENV)-oldest/bin/python $(PYTEST)
 
 aio: $(VENV)-aio/ready $(VENV)-aio-oldest/ready  ## the extra, on what aiobotocore wants
-	$(VENV)-aio/bin/python $(PYTEST) tests/test_aio*.py
-	$(VENV)-aio-oldest/bin/python $(PYTEST) tests/test_aio*.py
+	$(VENV)-aio/bin/python $(PYTEST) tests/aio
+	$(VENV)-aio-oldest/bin/python $(PYTEST) tests/aio
 
 matrix:                            ## newest, oldest and aio on each Python from 3.10 that is here
 	set -e; for minor in 10 11 12 13 14; do \
@@ -44,7 +45,7 @@ demo: $(VENV)-demo/ready           ## two accounts, one code, against a local ST
 	$(VENV)-demo/bin/python examples/demo.py
 
 fuzz: $(VENV)/ready                ## the vault's parser, for SECONDS
-	$(BIN)/python tests/fuzz_envelope.py --seconds $(or $(SECONDS),600)
+	$(BIN)/python tests/_vault/fuzz_envelope.py --seconds $(or $(SECONDS),600)
 
 mutants: $(VENV)/ready             ## remove each check of the vault; the suite must notice
 	$(BIN)/python tests/mutations.py

@@ -17,7 +17,7 @@ import botocore.session
 import time_machine
 from botocore.utils import JSONFileCache
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "aws"))
 import rolevault
 from local_iam import Device
 from local_sts import LocalSts

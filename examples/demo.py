@@ -123,7 +123,7 @@ def refusal(passphrase: str) -> str:
 
 @contextlib.contextmanager
 def local_sts() -> Iterator[dict[str, Any]]:
-    command = [sys.executable, str(HERE.parent / "tests" / "local_sts.py"), "--control"]
+    command = [sys.executable, str(HERE.parent / "tests" / "aws" / "local_sts.py"), "--control"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             yield json.loads(server.stdout.readline() if server.stdout else "")

@@ -25,18 +25,19 @@ import rolevault
 from aws_wire import Answer, Request, Server
 from local_iam import Device, Role, User
 from local_sts import LocalSts
-from rolevault import MfaRequest, Vault, _kdf
+from rolevault import MfaRequest, Vault
+from rolevault._vault import kdf
 
 PASSPHRASE = "correct horse battery staple"
 OTHER = "twelve drummers drumming"
 #: The cheapest that the format allows. Processes that tests start meet it too,
 #: since they open vaults that tests have made.
-CHEAP = _kdf.Costs(m=19456, t=1, p=1)
+CHEAP = kdf.Costs(m=19456, t=1, p=1)
 #: Of processes that tests start: errors, but for what botocore 1.35 does on
 #: Python 3.12 and later.
 WARNINGS = "error,ignore:datetime.datetime.utc:DeprecationWarning"
 
-TESTS = Path(__file__).parent
+_HERE = Path(__file__).parent
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile(
@@ -62,7 +63,7 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(_kdf, "DEFAULT_COSTS", CHEAP)
+    monkeypatch.setattr(kdf, "DEFAULT_COSTS", CHEAP)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     yield home
     rolevault.uninstall()
@@ -201,8 +202,8 @@ def derivations(monkeypatch: pytest.MonkeyPatch) -> Derivations:
             runs.append(threading.current_thread().name)
             return bytes(self._real.derive(text))
 
-    real = cast(Any, _kdf).Argon2id
-    monkeypatch.setattr(_kdf, "Argon2id", Counted)
+    real = cast(Any, kdf).Argon2id
+    monkeypatch.setattr(kdf, "Argon2id", Counted)
     return runs
 
 
@@ -293,16 +294,21 @@ Python = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def python() -> Iterator[Python]:
+def python(request: pytest.FixtureRequest) -> Iterator[Python]:
     """
     Start another Python, as users do: ``python(script, *arguments)``. It sees the
     test's environment, can import what stands beside the tests, and does not
     outlive the test.
     """
     started: list[subprocess.Popen[str]] = []
+    paths = (_HERE, _HERE / "aws", request.path.parent)
 
     def start(script: str, *arguments: str, **settings: object) -> "subprocess.Popen[str]":
-        environment = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": WARNINGS}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, paths)),
+            "PYTHONWARNINGS": WARNINGS,
+        }
         options: dict[str, object] = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,

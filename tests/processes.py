@@ -22,19 +22,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rolevault import (
-    PassphraseRotatedError,
-    Vault,
-    WrongPassphraseError,
-    _envelope,
-    _files,
-    _kdf,
-    rotate_passphrase,
-)
-from rolevault._files import VaultFile
+from rolevault import PassphraseRotatedError, Vault, WrongPassphraseError, rotate_passphrase
+from rolevault._vault import envelope, kdf
+from rolevault._vault import file as _files
+from rolevault._vault.file import VaultFile
 
-CHEAP = _kdf.Costs(m=19456, t=1, p=1)
-_kdf.DEFAULT_COSTS = CHEAP
+CHEAP = kdf.Costs(m=19456, t=1, p=1)
+kdf.DEFAULT_COSTS = CHEAP
 _files.LOCK_SECONDS = 60.0
 
 FIRST = "correct horse battery staple"
@@ -268,7 +262,7 @@ def read_while_replaced(path: str, times: str) -> None:
     def read() -> None:
         file, reads = VaultFile(place), 0
         while not stop.exists():
-            assert file.read(_envelope.MAX_FILE) in blobs
+            assert file.read(envelope.MAX_FILE) in blobs
             assert Vault(place, FIRST)["a"]["n"] in (0, 1)
             reads += 1
         assert reads
@@ -368,9 +362,9 @@ def fork_with_key(path: str) -> None:
 
     warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads is the point
     Vault(path, FIRST)["a"] = {"n": 1}
-    from rolevault import _keys
+    from rolevault._vault import key_cache
 
-    _keys.holder._keys.clear()
+    key_cache.data_keys._keys.clear()
     asked, answer = threading.Event(), threading.Event()
 
     def slow() -> str:

@@ -16,7 +16,7 @@ import pytest
 from botocore.credentials import Credentials, RefreshableCredentials
 
 import rolevault
-from rolevault import _private
+from rolevault import _botocore_private
 
 SOURCE = Path(rolevault.__file__).parent
 DOCUMENT = Path(__file__).parents[1] / "docs" / "compatibility.md"
@@ -52,7 +52,7 @@ def test_the_name_is_there(name: str) -> None:
     try:
         NAMES[name]()
     except (AttributeError, KeyError):
-        pytest.fail(f"{name} is gone: see rolevault._private")
+        pytest.fail(f"{name} is gone: see rolevault._botocore_private")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,7 +70,7 @@ def test_no_other_module_touches_private_names() -> None:
     """
     sources = {path.name: path.read_text() for path in SOURCE.rglob("*.py")}
     touched = {name: found for name, text in sources.items() if (found := foreign(text))}
-    assert touched.pop("_private.py") == LISTED
+    assert touched.pop("_botocore_private.py") == LISTED
     assert touched == {}
 
 
@@ -124,27 +124,27 @@ def of_self(node: ast.Attribute) -> bool:
 def test_our_view_is_botocores() -> None:
     """Each function of ``_private`` does what its name says, seen from outside."""
     session = boto3.Session()
-    inner = _private.botocore_session(session)
+    inner = _botocore_private.botocore_session(session)
     assert isinstance(inner, botocore.session.Session)
-    assert _private.resolved(inner) is None
-    chain, make = _private.credential_provider(inner)
+    assert _botocore_private.resolved(inner) is None
+    chain, make = _botocore_private.credential_provider(inner)
     assert chain is None
     assert make is not None
     built = inner.get_component("credential_provider")
-    assert _private.credential_provider(inner) == (built, None)
+    assert _botocore_private.credential_provider(inner) == (built, None)
     credentials = Credentials("a", "b")
-    _private.set_resolved(inner, credentials)
+    _botocore_private.set_resolved(inner, credentials)
     assert session.get_credentials() is credentials
-    assert _private.last_region(inner) is None
+    assert _botocore_private.last_region(inner) is None
     session.client("sts", region_name="eu-west-3")
-    assert _private.last_region(inner) == "eu-west-3"
+    assert _botocore_private.last_region(inner) == "eu-west-3"
 
 
 def test_a_profiles_chain_is_botocores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source profile is asked in botocore's own order, and nothing but the profile:
     neither the environment nor the machine answers for it.
     """
-    chain = _private.profile_chain(botocore.session.Session(), "x", None)
+    chain = _botocore_private.profile_chain(botocore.session.Session(), "x", None)
     methods = [each.METHOD for each in chain.providers]
     assert methods[:3] == ["assume-role-with-web-identity", "sso", "shared-credentials-file"]
     assert {"custom-process", "config-file"} < set(methods)
@@ -155,5 +155,5 @@ def test_others_see_the_expiry() -> None:
     """``_expiry_time`` is where other tools look."""
     end = datetime(2030, 1, 1, tzinfo=timezone.utc)
     credentials = RefreshableCredentials("", "", "", datetime.now(timezone.utc), dict, "x")
-    _private.set_expiry(credentials, end)
+    _botocore_private.set_expiry(credentials, end)
     assert vars(credentials)["_expiry_time"] == end

@@ -127,7 +127,7 @@ def test_a_commands_arguments_are_not_shown(alice: Alice, role_a: Role) -> None:
     by_command = rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=command)
     for session in (by_command, rolevault.session(profile="p")):
         credentials: Any = session._session.get_credentials()
-        assert seed not in repr(credentials.fetcher.role)
+        assert seed not in repr(credentials.renewal.role)
         with pytest.raises(rolevault.MfaFailedError) as caught:
             credentials.get_frozen_credentials()
         assert seed not in "".join(traceback.format_exception(caught.value))
@@ -221,10 +221,10 @@ def test_a_whole_sign_in_and_its_failures(
             searched.show_error(error)
         else:
             pytest.fail(f"failure {number} did not fail")
-    fetcher = credentials.fetcher
+    fetcher = credentials.renewal.fetcher
     searched.show(session, credentials, fetcher, fetcher.__dict__, fetcher.role, Vault())
-    searched.show(Vault(passphrase=PASSPHRASE), Vault().entries(), fetcher.device())
-    searched.show(credentials.fetcher.stored(), credentials._hand, alice.requests)
+    searched.show(Vault(passphrase=PASSPHRASE), Vault().entries(), fetcher._mfa_session())
+    searched.show(fetcher.stored(), credentials.renewal._current, alice.requests)
     assert searched.records > 10
     assert searched.leaked() == []
 

@@ -28,13 +28,21 @@ except ImportError as missing:
         "rolevault.aio needs aiobotocore: pip install 'rolevault[aio]'", name="aiobotocore"
     ) from missing
 
-from rolevault import _flight, _private, _profile
-from rolevault._credentials import RoleCredentials
-from rolevault._forks import ForkLock
-from rolevault._healing import Healer
-from rolevault._provider import RoleVaultProvider, place, resolver_with
-from rolevault._role import METHOD, Options, Role
-from rolevault._session import Before, keep_first, standard_chain, take_over
+from rolevault import _botocore_private
+from rolevault._boto.provider import RoleVaultProvider, insert_provider
+from rolevault._boto.refused_keys import RefusedKeyRetry
+from rolevault._boto.takeover import (
+    OriginalCredentials,
+    remember_original,
+    replace_chain,
+    standard_chain,
+)
+from rolevault._concurrency import single_flight
+from rolevault._concurrency.fork_lock import ForkLock
+from rolevault._roles.resolve import check_options, resolve_role
+from rolevault._roles.role import METHOD, Options, Role
+from rolevault._signin.renewal import Renewal
+from rolevault._signin.role_chain import RoleChain
 from rolevault.errors import ConfigurationError, SignInTimeoutError
 
 if TYPE_CHECKING:
@@ -71,13 +79,14 @@ def install(
             rule = ""
     if rule:
         raise ConfigurationError(option="session", value=repr(session), rule=rule)
-    role = _profile.role_for(role_arn, options, session)
-    if Before.of(session).has_own_keys:
+    check_options(role_arn, options)
+    role = resolve_role(role_arn, options, session)
+    if OriginalCredentials.of(session).has_own_keys:
         logger.warning("The session was given keys of its own, and they win over the role.")
         return session
     provider = AioRoleVaultProvider(role, session)
-    before = keep_first(session)
-    take_over(session, lambda: _chain(provider, before))
+    original = remember_original(session)
+    replace_chain(session, lambda: _chain(provider, original))
     return session
 
 
@@ -122,7 +131,7 @@ def _start(call: Callable[[], T]) -> "Future[T]":
     return future
 
 
-class _Shared(Generic[T]):
+class _SharedThread(Generic[T]):
     """One thread at a time for all tasks that need the same, of any loop.
 
     :param purpose: told to those who wait for another's two minutes in vain.
@@ -136,7 +145,7 @@ class _Shared(Generic[T]):
 
     async def __call__(self) -> T:
         running = self._running
-        limit: float | None = _flight.WAIT_SECONDS
+        limit: float | None = single_flight.WAIT_SECONDS
         # After a fork the thread is the parent's. Two loops that both start one
         # share it further down, where threads do.
         if running is None or running.done() or self._pid != os.getpid():
@@ -149,7 +158,7 @@ class _Shared(Generic[T]):
             if running.done():
                 return running.result()  # just now, or its own TimeoutError
             raise SignInTimeoutError(
-                purpose=self._purpose, holder="another task", seconds=limit
+                purpose=self._purpose, holder="another task", seconds=single_flight.WAIT_SECONDS
             ) from None
         finally:
             if running.done() and self._running is running:
@@ -157,25 +166,25 @@ class _Shared(Generic[T]):
 
 
 class AioRoleCredentials(AioRefreshableCredentials):
-    """``RoleCredentials`` as aiobotocore asks for them.
+    """The credentials object that aiobotocore's signer asks. Its keys come from a
+    ``Renewal``.
 
     Every member that could reach aiobotocore's own refresh is overridden.
     """
 
-    def __init__(self, credentials: RoleCredentials) -> None:
+    def __init__(self, renewal: Renewal) -> None:
         super().__init__("", "", "", _PAST, self.get_frozen_credentials, METHOD)
-        self._role_credentials = credentials
-        purpose = credentials.fetcher.role.purpose
-        self._renewed = _Shared(credentials.get_frozen_credentials, purpose)
+        self.renewal = renewal
+        self._renew = _SharedThread(lambda: renewal.frozen(ask=True), renewal.role.purpose)
 
     async def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """Keys that sign now.
 
-        :raises RoleVaultError, BotoCoreError, ClientError: why the sign-in
-            failed; the next call tries again.
-        :raises SignInTimeoutError: another task's took more than two minutes.
+        :raises RoleVaultError, BotoCoreError, ClientError: why the sign-in failed. The next
+            call tries again.
+        :raises SignInTimeoutError: another task's sign-in took more than two minutes.
         """
-        return self._role_credentials.in_hand() or await self._renewed()
+        return self.renewal.current() or await self._renew()
 
     async def get_access_key(self) -> str | None:
         return (await self.get_frozen_credentials()).access_key
@@ -188,15 +197,15 @@ class AioRoleCredentials(AioRefreshableCredentials):
 
     async def get_account_id(self) -> str | None:
         """Known from the role's ARN, without signing in."""
-        return self._role_credentials.fetcher.role.account_id
+        return self.renewal.role.account_id
 
-    account_id: Any = property(lambda self: self._role_credentials.fetcher.role.account_id)
+    account_id: Any = property(lambda self: self.renewal.role.account_id)
 
     def refresh_needed(self, refresh_in: float | None = None) -> bool:
-        return self._role_credentials.refresh_needed(refresh_in)
+        return self.renewal.refresh_needed(refresh_in)
 
     def __repr__(self) -> str:
-        return f"Aio{self._role_credentials!r}"
+        return f"AioRoleCredentials({self.renewal.role.role_arn!r})"
 
 
 class AioRoleVaultProvider(CredentialProvider):
@@ -211,7 +220,7 @@ class AioRoleVaultProvider(CredentialProvider):
         self.session: AioSession = session
         self._loading = ForkLock()
         self._loaded: AioRoleCredentials | None = None
-        self._shared = _Shared(self._load, role.purpose)
+        self._shared = _SharedThread(self._load, role.purpose)
 
     async def load(self) -> AioRoleCredentials:
         """The same object for every task; nobody is asked before it signs.
@@ -223,16 +232,14 @@ class AioRoleVaultProvider(CredentialProvider):
     def _load(self) -> AioRoleCredentials:
         with self._loading.lock:
             if self._loaded is None:
-                twin = _twin(self.session)
-                chain = resolver_with(self.role, twin, standard_chain(twin))
-                credentials = chain.get_provider(METHOD).load()
-                assert isinstance(credentials, RoleCredentials)  # noqa: S101  for the type checker
-                _AioHealer(credentials).register(self.session)
-                self._loaded = AioRoleCredentials(credentials)
+                twin = _synchronous_twin(self.session)
+                renewal = RoleChain(twin, standard_chain(twin)).renewal(self.role)
+                _AioRefusedKeyRetry(renewal).register(self.session)
+                self._loaded = AioRoleCredentials(renewal)
             return self._loaded
 
 
-class _AioHealer(Healer):
+class _AioRefusedKeyRetry(RefusedKeyRetry):
     async def needs_retry(self, **event: Any) -> Any:
         if not self.is_refusal(event):
             return None
@@ -244,14 +251,14 @@ class _AioHealer(Healer):
         return await asyncio.wrap_future(future)
 
 
-def _chain(provider: AioRoleVaultProvider, before: Before) -> AioCredentialResolver:
+def _chain(provider: AioRoleVaultProvider, original: OriginalCredentials) -> AioCredentialResolver:
     """The session's own chain with the provider in it."""
-    chain = AioCredentialResolver(list(before.build(provider.session).providers))
-    place(provider, provider.role, chain)
+    chain = AioCredentialResolver(list(original.build(provider.session).providers))
+    insert_provider(provider, provider.role, chain)
     return chain
 
 
-def _twin(session: AioSession) -> botocore.session.Session:
+def _synchronous_twin(session: AioSession) -> botocore.session.Session:
     """A synchronous session with the same configuration: STS is called on it and
     the source credentials come from it. Providers that somebody added to the
     async chain are not in it.
@@ -259,7 +266,9 @@ def _twin(session: AioSession) -> botocore.session.Session:
     twin = botocore.session.Session()
     for name, value in session.instance_variables().items():
         twin.set_config_variable(name, value)
-    if (region := _private.last_region(session)) and not session.get_config_variable("region"):
+    if (region := _botocore_private.last_region(session)) and not session.get_config_variable(
+        "region"
+    ):
         twin.set_config_variable("region", region)
     if (config := session.get_default_client_config()) is not None:
         twin.set_default_client_config(config)

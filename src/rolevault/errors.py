@@ -1,30 +1,26 @@
-"""Every error rolevault raises of its own accord.
+"""Every error that rolevault raises of its own accord: one base, flat leaves.
 
-One base, flat leaves. Each message states the fact, then the remedy; the data
-behind it are attributes. None carries a secret, and all can be pickled, since
-botocore's exceptions can.
+A message states the fact, then the remedy. The data behind the message are attributes of
+the error. No error carries a secret. Every error can be pickled, as botocore's can.
 
-What is AWS's answer stays AWS's: a ``botocore.exceptions.ClientError`` from
-STS reaches the caller unchanged.
+What AWS answers stays as it is: a ``botocore.exceptions.ClientError`` from STS reaches the
+caller unchanged.
 """
-
-from typing import Any
 
 from botocore.exceptions import BotoCoreError
 
 
 class RoleVaultError(BotoCoreError):
-    """The base of all. A ``BotoCoreError``, so that handlers which already stand
+    """The base of all. It is a ``BotoCoreError``, so that the handlers which already stand
     around boto3 calls catch it.
     """
 
     fmt = "rolevault failed."
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, **data: str | float) -> None:
         super().__init__(**data)
-        # Attributes, for handlers that want the data and not the sentence.
-        for name, value in data.items():
-            setattr(self, name, value)
+        # For handlers that want the data and not the sentence.
+        vars(self).update(data)
 
 
 class ConfigurationError(RoleVaultError, ValueError):
@@ -40,6 +36,9 @@ class ConfigurationError(RoleVaultError, ValueError):
     value: str
     rule: str
 
+    def __init__(self, *, option: str, value: str, rule: str) -> None:
+        super().__init__(option=option, value=value, rule=rule)
+
 
 class PassphraseRequiredError(RoleVaultError):
     """The vault is locked, no source of a passphrase is configured, and there is
@@ -54,6 +53,9 @@ class PassphraseRequiredError(RoleVaultError):
     path: str
     reason: str
 
+    def __init__(self, *, path: str, reason: str) -> None:
+        super().__init__(path=path, reason=reason)
+
 
 class WrongPassphraseError(RoleVaultError):
     """The passphrase does not open the vault. The file is left as it is."""
@@ -64,6 +66,9 @@ class WrongPassphraseError(RoleVaultError):
         "(A header that was altered on purpose looks the same.)"
     )
     path: str
+
+    def __init__(self, *, path: str) -> None:
+        super().__init__(path=path)
 
 
 class PassphraseRotatedError(RoleVaultError):
@@ -76,6 +81,9 @@ class PassphraseRotatedError(RoleVaultError):
         "Give this one the new passphrase and start it again."
     )
     path: str
+
+    def __init__(self, *, path: str) -> None:
+        super().__init__(path=path)
 
 
 class VaultDamagedError(RoleVaultError):
@@ -90,6 +98,9 @@ class VaultDamagedError(RoleVaultError):
     path: str
     reason: str
 
+    def __init__(self, *, path: str, reason: str) -> None:
+        super().__init__(path=path, reason=reason)
+
 
 class VaultTamperedError(RoleVaultError):
     """The file's checksum holds and its seal does not: somebody altered it on
@@ -103,6 +114,9 @@ class VaultTamperedError(RoleVaultError):
     )
     path: str
 
+    def __init__(self, *, path: str) -> None:
+        super().__init__(path=path)
+
 
 class VaultVersionError(RoleVaultError):
     """A later rolevault wrote the file. It is left as it is."""
@@ -114,6 +128,9 @@ class VaultVersionError(RoleVaultError):
     path: str
     version: str
 
+    def __init__(self, *, path: str, version: str) -> None:
+        super().__init__(path=path, version=version)
+
 
 class UnsupportedPlatformError(RoleVaultError):
     """This Python, its OpenSSL or this system cannot do what the vault needs."""
@@ -122,6 +139,9 @@ class UnsupportedPlatformError(RoleVaultError):
     feature: str
     reason: str
     remedy: str
+
+    def __init__(self, *, feature: str, reason: str, remedy: str) -> None:
+        super().__init__(feature=feature, reason=reason, remedy=remedy)
 
 
 class InsecureVaultError(RoleVaultError):
@@ -133,6 +153,9 @@ class InsecureVaultError(RoleVaultError):
     path: str
     reason: str
     remedy: str
+
+    def __init__(self, *, path: str, reason: str, remedy: str) -> None:
+        super().__init__(path=path, reason=reason, remedy=remedy)
 
 
 class VaultLockedError(RoleVaultError):
@@ -146,6 +169,9 @@ class VaultLockedError(RoleVaultError):
     holder: str
     seconds: float
 
+    def __init__(self, *, path: str, holder: str, seconds: float) -> None:
+        super().__init__(path=path, holder=holder, seconds=seconds)
+
 
 class MfaRequiredError(RoleVaultError):
     """A code is needed, and there is nobody who could type it."""
@@ -157,6 +183,9 @@ class MfaRequiredError(RoleVaultError):
     serial: str
     purpose: str
     reason: str
+
+    def __init__(self, *, serial: str, purpose: str, reason: str) -> None:
+        super().__init__(serial=serial, purpose=purpose, reason=reason)
 
 
 class MfaFailedError(RoleVaultError):
@@ -171,6 +200,9 @@ class MfaFailedError(RoleVaultError):
     last_error: str
     remedy: str
 
+    def __init__(self, *, serial: str, attempts: int, last_error: str, remedy: str) -> None:
+        super().__init__(serial=serial, attempts=attempts, last_error=last_error, remedy=remedy)
+
 
 class SignInTimeoutError(RoleVaultError):
     """Another process or thread is signing in and did not finish."""
@@ -182,3 +214,6 @@ class SignInTimeoutError(RoleVaultError):
     purpose: str
     holder: str
     seconds: float
+
+    def __init__(self, *, purpose: str, holder: str, seconds: float) -> None:
+        super().__init__(purpose=purpose, holder=holder, seconds=seconds)

@@ -1,0 +1,122 @@
+"""Sending a request once more when a service refuses the keys that signed it. Sessions are
+revoked and clocks jump, and then the expiry that STS gave is wrong.
+
+botocore asks ``needs-retry`` handlers after each answer, in every retry mode, and signs the
+request anew when one returns a delay.
+"""
+
+import logging
+import re
+from typing import Any
+from weakref import ref
+
+import botocore.session
+
+from rolevault._concurrency.fork_lock import ForkLock
+from rolevault._signin.renewal import Renewal
+
+logger = logging.getLogger(__name__)
+
+#: What services call credentials that have ended, or that they do not know.
+_REFUSALS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "RequestExpired",
+        "UnrecognizedClientException",
+    }
+)
+
+_KEY = "rolevault_access_key_id"
+_RESENT = "rolevault_resent"
+_ACCESS_KEY_ID = re.compile(r"(?:Credential=|AWS )([A-Z0-9]{16,128})[/:]")
+
+#: botocore's register of handlers has no lock.
+_register_lock = ForkLock()
+
+
+class RefusedKeyRetry:
+    """The two event handlers for the clients of one session."""
+
+    def __init__(self, renewal: Renewal) -> None:
+        # The session holds the handlers and the renewal. A weak reference makes no cycle.
+        self._renewal = ref(renewal)
+
+    def register(self, session: botocore.session.Session) -> None:
+        """Serve the clients that the session makes from now on, in the place of others."""
+        with _register_lock.lock:
+            self.unregister(session)
+            session.register(
+                "request-created", self.remember_signer, unique_id="rolevault-remember-signer"
+            )
+            session.register("needs-retry", self.needs_retry, unique_id="rolevault-needs-retry")
+
+    @staticmethod
+    def unregister(session: botocore.session.Session) -> None:
+        with _register_lock.lock:
+            session.unregister("request-created", unique_id="rolevault-remember-signer")
+            session.unregister("needs-retry", unique_id="rolevault-needs-retry")
+
+    def remember_signer(self, **event: Any) -> None:
+        """Keep the access key id that signed a request in the request's context. A client
+        with explicit keys has this session's handlers too, and is told by its key.
+        """
+        request = event["request"]
+        header = request.headers.get("Authorization", "")
+        text = header.decode("ascii", "replace") if isinstance(header, bytes) else str(header)
+        found = _ACCESS_KEY_ID.search(text)
+        request.context[_KEY] = found[1] if found else None
+
+    def is_refusal(self, event: dict[str, Any]) -> bool:
+        """Whether a service refused the key of a request for the first time. No file is
+        read.
+        """
+        response, context = event["response"], event["request_dict"]["context"]
+        if response is None or context.get(_KEY) is None or context.get(_RESENT):
+            return False
+        http, parsed = response
+        return _is_refused(http, parsed, event["operation"])
+
+    def needs_retry(self, **event: Any) -> Any:
+        """0 to send the request again at once, None to leave it."""
+        renewal = self._renewal()
+        if renewal is None or not self.is_refusal(event):
+            return None
+        operation, request = event["operation"], event["request_dict"]
+        context = request["context"]
+        try:
+            if not renewal.drop_refused_key(context[_KEY]):
+                return None
+        except Exception as error:  # noqa: BLE001  the service's own answer is what counts
+            logger.warning("%r was refused and could not be dropped: %s", renewal, error)
+            return None
+        if not _can_rewind(request.get("body")):
+            return None  # the next request signs with fresh keys
+        context[_RESENT] = True
+        logger.info("%s refused its credentials; renewing %r.", operation.name, renewal)
+        return 0
+
+
+def _is_refused(http: Any, parsed: Any, operation: Any) -> bool:
+    if http.status_code < 400 or not isinstance(parsed, dict):
+        return False
+    if parsed.get("Error", {}).get("Code") in _REFUSALS:
+        return True
+    # S3 answers HEAD without a body, and so without a code: it says only 400
+    # (https://github.com/boto/boto3/issues/2598).
+    return bool(http.status_code == 400 and operation.http.get("method") == "HEAD")
+
+
+def _can_rewind(body: Any) -> bool:
+    # The Query protocol, of STS and EC2, has a dict for a body.
+    if body is None or isinstance(body, str | bytes | bytearray | dict):
+        return True
+    try:
+        # As botocore does before it sends again.
+        body.seek(0)
+    except Exception:  # noqa: BLE001  whatever kind of stream a user made
+        return False
+    return True

@@ -1,0 +1,153 @@
+"""Replacing the credential chain of one botocore session, and restoring it. Several threads
+may resolve credentials at once; botocore has no lock there.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import botocore.credentials
+import botocore.session
+from botocore.credentials import CredentialResolver, Credentials
+
+from rolevault import _botocore_private
+from rolevault._concurrency.fork_lock import IMPORT_LOCK, ForkLock
+
+MakeChain = Callable[[], CredentialResolver]
+
+
+class OriginalCredentials(NamedTuple):
+    """What a session had before rolevault: its credentials and their chain, as far as they
+    were resolved and built, and what builds the chain.
+    """
+
+    credentials: Credentials | None
+    chain: CredentialResolver | None
+    make: MakeChain | None
+
+    @classmethod
+    def of(cls, session: botocore.session.Session) -> "OriginalCredentials":
+        credentials = _botocore_private.resolved(session)
+        chain, make = _botocore_private.credential_provider(session)
+        if isinstance(make, _LazyChain) and make.is_deferred:
+            # It would build what is installed at that time, which is nothing original.
+            return cls(credentials, None, None)
+        return cls(credentials, chain, make)
+
+    @property
+    def has_own_keys(self) -> bool:
+        """Whether keys were given to the session itself. They beat every chain."""
+        return self.credentials is not None and self.credentials.method == "explicit"
+
+    def build(self, session: botocore.session.Session) -> CredentialResolver:
+        """The chain that the session would have without rolevault."""
+        if self.chain is not None:
+            return self.chain
+        if self.make is not None:
+            return self.make()
+        first = _recall_original(session)
+        return standard_chain(session) if first is None else first.build(session)
+
+
+#: A session that had nothing yet. Whether it gets a role is decided when it first resolves
+#: credentials.
+UNRESOLVED = OriginalCredentials(None, None, None)
+
+
+class _LazyChain:
+    """Builds the chain at the first resolution, once.
+
+    :param is_deferred: whether the session gets a role is decided only then.
+    """
+
+    def __init__(self, make: MakeChain, *, is_deferred: bool) -> None:
+        self._make = make
+        self.is_deferred = is_deferred
+        self._chain: CredentialResolver | None = None
+        self._make_lock = ForkLock()
+
+    def __call__(self) -> CredentialResolver:
+        with self._make_lock.lock:
+            if self._chain is None:
+                self._chain = self._make()
+            return self._chain
+
+
+def replace_chain(session: botocore.session.Session, make: MakeChain) -> None:
+    """Have ``make`` build the session's chain at the first resolution, once."""
+    _replace(session, _LazyChain(make, is_deferred=False))
+
+
+def defer_chain(session: botocore.session.Session, make: MakeChain) -> None:
+    """The same for a session that was just made, and may never get a role: ``make`` decides."""
+    remember_original(session)
+    _replace(session, _LazyChain(make, is_deferred=True))
+
+
+def _replace(session: botocore.session.Session, chain: _LazyChain) -> None:
+    # In this order: a thread that resolves between the two lines finds the new chain.
+    session.lazy_register_component("credential_provider", chain)
+    _botocore_private.set_resolved(session, None)
+
+
+def remember_original(session: botocore.session.Session) -> OriginalCredentials:
+    """What the session had before anything of ours, whenever this is called."""
+    original = _recall_original(session)
+    if original is None:
+        original = OriginalCredentials.of(session)
+        # Kept in the session: ``make`` may be a method of the session, and a reference from
+        # elsewhere would keep the session alive.
+        session.register_component(_ORIGINAL, original)
+    return original
+
+
+_ORIGINAL = "rolevault_original"
+
+
+def _recall_original(session: botocore.session.Session) -> OriginalCredentials | None:
+    with contextlib.suppress(ValueError):  # no such component
+        found: OriginalCredentials = session.get_component(_ORIGINAL)
+        return found
+    return None
+
+
+def restore_chain(
+    session: botocore.session.Session, original: OriginalCredentials, make: MakeChain
+) -> None:
+    """The exact inverse of ``replace_chain``. Keys that the session was given with
+    ``set_credentials()`` since then are kept.
+
+    :param make: builds the chain of a session that had nothing yet.
+    """
+    with IMPORT_LOCK.lock:
+        from rolevault._boto.credentials import RoleCredentials
+        from rolevault._boto.refused_keys import RefusedKeyRetry
+
+    RefusedKeyRetry.unregister(session)
+    has_own_keys = OriginalCredentials.of(session).has_own_keys
+    own_keys = _botocore_private.resolved(session) if has_own_keys else None
+    if original.chain is not None:
+        session.register_component("credential_provider", original.chain)
+    elif original.make is not None:
+        session.lazy_register_component("credential_provider", original.make)
+    else:
+        deferred = _LazyChain(make, is_deferred=True)
+        session.lazy_register_component("credential_provider", deferred)
+    _botocore_private.set_resolved(session, own_keys or original.credentials)
+    if isinstance(original.credentials, RoleCredentials):
+        RefusedKeyRetry(original.credentials.renewal).register(session)
+
+
+def standard_chain(session: botocore.session.Session) -> CredentialResolver:
+    """The chain that botocore's own sessions build."""
+    return botocore.credentials.create_credential_resolver(
+        session, region_name=_botocore_private.last_region(session)
+    )
+
+
+def is_async(session: botocore.session.Session) -> bool:
+    """Whether the session wants async credentials, as aiobotocore's sessions do, which
+    derive from botocore's.
+    """
+    return inspect.iscoroutinefunction(session.get_credentials)

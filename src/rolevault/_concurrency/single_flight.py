@@ -1,0 +1,118 @@
+"""Single flight: the threads of a process that need the same work share one run of it.
+
+The name is that of Go's ``golang.org/x/sync/singleflight``. A
+``concurrent.futures.Future`` does not serve: Ctrl-C can interrupt the owner between any
+two instructions, and its waiters would then wait for a result that nobody sets. Here each
+call holds a lock for as long as it runs, and the ``with`` statement releases the lock
+whatever happens.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
+
+from rolevault._concurrency.fork_lock import ForkLock
+from rolevault.errors import SignInTimeoutError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: How long a thread or a process waits for another's sign-in, a person's typing included.
+WAIT_SECONDS = 120.0
+
+
+class _Call(Generic[T]):
+    """One run of the work, with its outcome."""
+
+    def __init__(self) -> None:
+        self.owner = threading.get_ident()
+        self.lock = threading.Lock()  # held until the run has ended, by whatever means
+        self.result: T | None = None
+        self.error: Exception | None = None
+        self.succeeded = False
+
+
+class SingleFlight(Generic[T]):
+    """The calls under way in this process, by key.
+
+    Threads that wait for a call share its failure too. A call that comes later tries
+    again.
+    """
+
+    def __init__(self) -> None:
+        self._state_lock = ForkLock()
+        self._calls: dict[Hashable, _Call[T]] = {}
+        _all.add(self)
+
+    def run(self, key: Hashable, purpose: str, work: Callable[[], T]) -> T:
+        """Return or raise what ``work()`` does. One thread runs it, for all threads that
+        call with an equal ``key`` meanwhile.
+
+        :param purpose: what the work is for, as the messages say it.
+        :raises SignInTimeoutError: another thread's run took more than two minutes; or the
+            run is this thread's own: a callback needs what it helps to get.
+        """
+        until = time.monotonic() + WAIT_SECONDS
+        mine: _Call[T] = _Call()
+        with mine.lock:
+            while (current := self._current(key, mine)) is not mine:
+                if current.owner == threading.get_ident():
+                    raise waits_for_itself(purpose)
+                logger.info("Waiting for another thread, which is signing in (%s).", purpose)
+                if not current.lock.acquire(timeout=max(0.0, until - time.monotonic())):
+                    raise SignInTimeoutError(
+                        purpose=purpose, holder="another thread", seconds=WAIT_SECONDS
+                    )
+                current.lock.release()
+                if current.error is not None:
+                    raise current.error
+                if current.succeeded:
+                    return current.result  # type: ignore[return-value]  # set by its owner
+                # Ctrl-C ended the owner's run. It concerns the owner alone: try again.
+            try:
+                mine.result = work()
+                mine.succeeded = True
+            except Exception as error:
+                mine.error = error
+                raise
+            finally:
+                with self._state_lock.lock:
+                    if self._calls.get(key) is mine:
+                        del self._calls[key]
+            return mine.result
+
+    def _current(self, key: Hashable, mine: _Call[T]) -> _Call[T]:
+        """The call under way for ``key``, which is ``mine`` where there is no other."""
+        with self._state_lock.lock:
+            call = self._calls.get(key)
+            # Ctrl-C can leave a call here that has ended.
+            if call is None or not call.lock.locked():
+                call = self._calls[key] = mine
+            return call
+
+    def forget(self) -> None:
+        """In a forked child: the owners of the calls are threads of the parent."""
+        self._calls = {}
+
+
+_all: "WeakSet[SingleFlight[Any]]" = WeakSet()
+
+
+def waits_for_itself(purpose: str) -> SignInTimeoutError:
+    """The error for a thread that would wait for itself, and so for ever."""
+    holder = "itself (a callback needs what it helps to get)"
+    return SignInTimeoutError(purpose=purpose, holder=holder, seconds=0)
+
+
+def _after_fork_in_child() -> None:
+    for each in _all:
+        each.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,57 @@
+"""Where a one-time code is asked for: a callback, a command, or a person."""
+
+import os
+
+from rolevault._prompt import command, person
+from rolevault._prompt.mfa_request import ATTEMPTS, MfaCallback, MfaRequest
+from rolevault._prompt.nobody_there import NobodyThereError
+from rolevault.errors import ConfigurationError, MfaFailedError, MfaRequiredError
+
+
+def ask_for_code(request: MfaRequest, callback: MfaCallback | None) -> str:
+    """What is answered, without white space. Whether the answer is a code is not judged.
+
+    :param callback: a string is a command for the shell: a profile's ``mfa_process``,
+        which aws-vault runs by the shell. None asks a person.
+    :raises MfaRequiredError: there is nobody to ask.
+    :raises MfaFailedError: the command failed.
+    :raises ConfigurationError: the callback did not return a string.
+    """
+    if callback is None:
+        answer = _ask_person(request)
+    elif callable(callback):
+        answer = callback(request)
+        if not isinstance(answer, str):
+            raise ConfigurationError(
+                option="mfa_callback", value=repr(type(answer)), rule="it must return a string."
+            )
+    else:
+        for_shell = isinstance(callback, str)
+        argv = [str(callback)] if for_shell else callback
+        # Only the program is shown: the seed of a device can stand among its arguments.
+        program = "mfa_process" if for_shell else os.path.basename(argv[0])
+        try:
+            answer = command.run(argv, shell=for_shell).decode(errors="replace")
+        except command.CommandFailedError as error:
+            raise MfaFailedError(
+                serial=request.serial,
+                attempts=request.attempt,
+                last_error=f"{program}: {error}.",
+                remedy="Run that command by hand to see what it needs.",
+            ) from None
+    return "".join(answer.split())
+
+
+def _ask_person(request: MfaRequest) -> str:
+    if request.attempt == 1:
+        why = f"rolevault needs an MFA code {request.reason}."
+    else:
+        why = f"{request.last_error}\nAttempt {request.attempt} of {ATTEMPTS} {request.reason}."
+    try:
+        # The code is shown while it is typed: it is worth nothing once it is sent, and a
+        # mistyped one costs half a minute.
+        return person.ask(f"{why}\nCode of {request.serial}: ", hidden=False)
+    except NobodyThereError as error:
+        raise MfaRequiredError(
+            serial=request.serial, purpose=request.reason, reason=str(error)
+        ) from None

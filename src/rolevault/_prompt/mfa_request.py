@@ -1,0 +1,26 @@
+"""What a person, a callback or a command is asked for when a one-time code is needed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+#: How many codes are asked for before a sign-in fails.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class MfaRequest:
+    """What an MFA callback receives.
+
+    ``serial`` is the ARN or number of the device, ``reason`` what the code is for,
+    ``attempt`` the number of this attempt, from 1 to 3, and ``last_error`` says why the
+    last code failed, or is None.
+    """
+
+    serial: str
+    reason: str
+    attempt: int = 1
+    last_error: str | None = None
+
+
+#: A callable that returns the code, or a command in its words that prints the code.
+MfaCallback = Callable[[MfaRequest], str] | Sequence[str]

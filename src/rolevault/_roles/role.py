@@ -1,0 +1,223 @@
+"""The options of one role, validated when they are given and frozen; AssumeRole's
+arguments, and the key under which the role's session stands in the vault.
+"""
+
+import getpass
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from rolevault._roles import validation
+from rolevault._vault.canonical_json import digest
+
+if TYPE_CHECKING:
+    from rolevault._prompt.mfa_request import MfaCallback
+
+_MFA_ARN_NAME = re.compile(r"arn:[^:]+:iam::[^:]*:mfa/(?:.*/)?([^/]+)")
+
+#: The longest session, in seconds, that STS grants to a caller with temporary credentials
+#: ("role chaining"), and so the longest for a role that is entered through an MFA session.
+#: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+CHAINED_SECONDS = 3600
+
+#: The METHOD of our provider and credentials, by which botocore and its users know them.
+METHOD = "rolevault"
+
+#: A placeholder, to validate the other options before the profile with the ARN is read.
+ANY_ROLE = "arn:aws:iam::000000000000:role/any"
+
+
+class Options(TypedDict, total=False):
+    """What ``install`` and ``session`` take beside ``role_arn``, for type checkers. Each
+    option's check and default stand in ``Role``.
+    """
+
+    profile: str | None
+    source_profile: str | None
+    mfa_serial: str | None
+    mfa_callback: "MfaCallback | None"
+    mfa_session_seconds: int
+    duration_seconds: int | None
+    role_session_name: str | None
+    external_id: str | None
+    policy: str | None
+    policy_arns: Sequence[str]
+    tags: Mapping[str, str]
+    transitive_tag_keys: Sequence[str]
+    source_identity: str | None
+    region_name: str | None
+    passphrase: str | Callable[[], str] | None
+    vault_path: str | os.PathLike[str] | None
+
+
+def _option(
+    check: validation.Check,
+    default: Any = None,
+    *,
+    profile: bool = False,
+    upper_roles: bool = False,
+    **arguments: Any,
+) -> Any:
+    """A field of ``Role``.
+
+    :param check: validates the value, unless it is the default None.
+    :param profile: a profile in ``~/.aws/config`` can give it, under the same name.
+    :param upper_roles: the roles of source profiles take it over from the role that is
+        entered through them.
+    """
+    metadata = {"check": check, "profile": profile, "upper_roles": upper_roles}
+    if "default_factory" not in arguments:
+        arguments["default"] = default
+    return field(metadata=metadata, **arguments)
+
+
+@dataclass(frozen=True)
+class Role:
+    """One role and how to enter it. Names are those of ``~/.aws/config`` and STS.
+
+    :raises ConfigurationError: at construction, naming option, value and rule.
+    """
+
+    role_arn: str = _option(validation.role_arn, MISSING, profile=True)
+    profile: str | None = _option(validation.profile)
+    source_profile: str | None = _option(validation.source_profile, profile=True)
+    mfa_serial: str | None = _option(validation.mfa_serial, profile=True)
+    # No repr: the seed of an MFA device can stand in a command. No comparison: install()
+    # compares callables by identity.
+    mfa_callback: "MfaCallback | None" = _option(
+        validation.mfa_callback, upper_roles=True, repr=False, compare=False
+    )
+    mfa_session_seconds: int = _option(validation.mfa_session_seconds, 43200, upper_roles=True)
+    duration_seconds: int | None = _option(validation.duration_seconds, profile=True)
+    role_session_name: str | None = _option(validation.name, profile=True)
+    external_id: str | None = _option(validation.external_id, profile=True)
+    policy: str | None = _option(validation.policy)
+    policy_arns: Sequence[str] = _option(validation.policy_arns, ())
+    tags: Mapping[str, str] = _option(validation.tags, default_factory=dict)
+    transitive_tag_keys: Sequence[str] = _option(validation.transitive_tag_keys, ())
+    source_identity: str | None = _option(validation.name)
+    region_name: str | None = _option(validation.region_name)
+    passphrase: str | Callable[[], str] | None = _option(
+        validation.passphrase, upper_roles=True, repr=False, compare=False
+    )
+    vault_path: str | os.PathLike[str] | None = _option(validation.vault_path, upper_roles=True)
+
+    # Only a profile can give these.
+    credential_source: str | None = _option(validation.credential_source, profile=True)
+    mfa_process: str | None = _option(validation.mfa_process, profile=True, repr=False)
+
+    # How the role was named.
+    arn_from_profile: bool = False
+    profile_is_explicit: bool = False
+    # Such a duration is a wish: where STS allows less, the role gets less.
+    duration_from_profile: bool = False
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if "check" in each.metadata and (value is not None or each.default is not None):
+                value = each.metadata["check"](each.name, value)
+                object.__setattr__(self, each.name, value)
+
+    def upper_role(self, values: Mapping[str, Any]) -> "Role":
+        """The role of a source profile, through which this one is entered: asked for and
+        stored the way this one is.
+
+        :param values: the fields that the source profile gives.
+        """
+        taken_over = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.metadata.get("upper_roles")
+        }
+        return Role(**{**taken_over, **values, "arn_from_profile": True})
+
+    @property
+    def partition(self) -> str:
+        """``aws``, ``aws-cn``, …"""
+        return self.role_arn.split(":", 2)[1]
+
+    @property
+    def account_id(self) -> str | None:
+        """The account of the role, known from its ARN without signing in."""
+        return self.role_arn.split(":", 5)[4] or None
+
+    @property
+    def purpose(self) -> str:
+        """What a code is for, as people read it."""
+        name = self.role_arn.rsplit("/", 1)[-1]
+        return f"to enter role {name} of account {self.account_id or '(none)'}"
+
+    @property
+    def session_name(self) -> str:
+        """What CloudTrail shows: as given, else the name of the MFA device's owner."""
+        if self.role_session_name is not None:
+            return self.role_session_name
+        owner = _MFA_ARN_NAME.fullmatch(self.mfa_serial or "")
+        name = owner[1] if owner else f"rolevault-{_local_user()}"
+        return re.sub(r"[^\w+=,.@-]", "-", name, flags=re.ASCII)[:64].ljust(2, "-")
+
+    @property
+    def needs_code_itself(self) -> bool:
+        """Whether a code goes straight to AssumeRole: there is no MFA session, or
+        the role's own session shall outlive what STS grants through one.
+        """
+        outlives = (self.duration_seconds or 0) > CHAINED_SECONDS and not self.duration_from_profile
+        return self.mfa_serial is not None and (self.mfa_session_seconds == 0 or outlives)
+
+    def arguments(self, *, chained: bool = False) -> dict[str, Any]:
+        """
+        AssumeRole's arguments, without SerialNumber and TokenCode.
+
+        :param chained: the call is made with temporary credentials, so a
+            profile's wish for more than an hour is served with an hour.
+        """
+        arguments: dict[str, Any] = {
+            "RoleArn": self.role_arn,
+            "RoleSessionName": self.session_name,
+        }
+        if self.duration_seconds is not None:
+            wish = chained and self.duration_from_profile
+            most = CHAINED_SECONDS if wish else self.duration_seconds
+            arguments["DurationSeconds"] = min(self.duration_seconds, most)
+        if self.external_id is not None:
+            arguments["ExternalId"] = self.external_id
+        if self.policy is not None:
+            arguments["Policy"] = self.policy
+        if self.policy_arns:
+            arguments["PolicyArns"] = [{"arn": arn} for arn in self.policy_arns]
+        if self.tags:
+            arguments["Tags"] = [{"Key": k, "Value": v} for k, v in sorted(self.tags.items())]
+        if self.transitive_tag_keys:
+            arguments["TransitiveTagKeys"] = sorted(self.transitive_tag_keys)
+        if self.source_identity is not None:
+            arguments["SourceIdentity"] = self.source_identity
+        return arguments
+
+    def cache_key(self, source: Mapping[str, Any], endpoint: str | None) -> str:
+        """The name of the role's entry in the vault.
+
+        Everything that makes two sign-ins differ is in it, so that two people,
+        two sources or two policies never share an entry: botocore's own key
+        leaves out who is asking.
+
+        :param source: who assumes the role, as the configuration tells it.
+        :param endpoint: an override of STS's endpoint.
+        """
+        arguments = self.arguments()
+        if self.role_session_name is None:
+            # Derived from the local user, who may differ between two machines
+            # or a terminal and cron without the role being another one.
+            del arguments["RoleSessionName"]
+        return digest(
+            "role", arguments, {"mfa_serial": self.mfa_serial, "source": source, "sts": endpoint}
+        )
+
+
+def _local_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # no such uid: a container's arbitrary user
+        return str(os.getuid()) if hasattr(os, "getuid") else "user"

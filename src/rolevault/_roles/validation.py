@@ -1,0 +1,183 @@
+"""STS's limits, from the API reference of AssumeRole and GetSessionToken.
+
+Options are checked where they are given, so that ``install()`` finds a typing error, and
+not the first request, after a person was asked for a code.
+
+A check takes an option's name and value, and returns the value in a form that nobody can
+change later. It raises ``ConfigurationError``.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rolevault._concurrency.fork_lock import IMPORT_LOCK
+from rolevault.errors import ConfigurationError
+
+Check = Callable[[str, Any], Any]
+
+
+def refusal(option: str, value: object, rule: str) -> ConfigurationError:
+    """The error for a value that may be shown."""
+    return ConfigurationError(option=option, value=repr(value), rule=rule)
+
+
+def refusal_of_secret(option: str, rule: str) -> ConfigurationError:
+    """The error for a value that can hold a secret: a passphrase, or the seed of an MFA
+    device among the arguments of a command.
+    """
+    return ConfigurationError(option=option, value="<not shown>", rule=rule)
+
+
+def _text(pattern: str, rule: str, *, is_secret: bool = False) -> Check:
+    # The pattern is compiled at its first use, and not at each import.
+    def check(option: str, value: object) -> object:
+        if not isinstance(value, str) or re.fullmatch(pattern, value, re.ASCII) is None:
+            raise refusal_of_secret(option, rule) if is_secret else refusal(option, value, rule)
+        return value
+
+    return check
+
+
+def _seconds(least: int, most: int, *, or_zero: bool = False) -> Check:
+    def check(option: str, value: object) -> object:
+        # bool is an int to Python, and a mistake to everyone else.
+        if type(value) is int and (least <= value <= most or (or_zero and value == 0)):
+            return value
+        also = ", or 0 for none" if or_zero else ""
+        rule = f"must be a whole number of seconds from {least} to {most}{also}."
+        raise refusal(option, value, rule)
+
+    return check
+
+
+role_arn = _text(
+    # An ARN is judged by its form only. The STS of Ceph has roles without an account, and
+    # roles of tenants that have names.
+    r"arn:[a-z][a-z0-9-]*:iam::([0-9]{12}|(?![0-9]+:)[\w$-]*)"
+    r":role/(?:[!-~]{0,511}/)?[\w+=,.@-]{1,64}",
+    "must have the form arn:aws:iam::<12 digits>:role/<name>.",
+)
+mfa_serial = _text(
+    # The ARN of something else, above all of the user, would cost a code.
+    r"(?=.{9,256}$)(?:(?!arn:)[\w+=/:,.@-]+|arn:[^:]+:iam::[^:]*:(?:sms-)?mfa/[\w+=/,.@-]+)",
+    "must be the device's ARN, arn:aws:iam::<account>:mfa/<name>, or its number.",
+)
+name = _text(r"[\w+=,.@-]{2,64}", "must be 2 to 64 letters, digits or any of _+=,.@-")
+external_id = _text(
+    r"[\w+=,.@:/-]{2,1224}", "must be 2 to 1224 letters, digits or any of _+=,.@:/-"
+)
+region_name = _text(
+    r"(?![0-9]+$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?",
+    "must be a region's name, as eu-west-1.",
+)
+_PROFILE_RULE = "must be the name of a profile in ~/.aws/config."
+profile = _text(r"(?s:.+)", _PROFILE_RULE)
+# Whether these two name something is judged with the other rules of sources.
+source_profile = _text(r".*", _PROFILE_RULE)
+credential_source = _text(r".*", "must be Environment, Ec2InstanceMetadata or EcsContainer.")
+mfa_process = _text(r"[^\0]*[^\0\s][^\0]*", "must be a command that prints a code.", is_secret=True)
+mfa_session_seconds = _seconds(900, 129600, or_zero=True)
+duration_seconds = _seconds(900, 43200)
+
+_POLICY_ARN = r"arn:[a-z][a-z0-9-]*:iam::(?:aws|[0-9]{12}|):policy/[!-~]{1,2000}"
+_POLICY = r"[\t\n\r\x20-\xff]{1,2048}"
+
+
+def mfa_callback(option: str, value: object) -> object:
+    """A callable, or a command in its words."""
+    if callable(value):
+        return value
+    rule = "must be a callable, or a command as a list of strings."
+    try:
+        argv = _strings(option, value, 1000, rule)
+    except ConfigurationError:
+        argv = ()
+    if not argv or not argv[0]:
+        raise refusal_of_secret(option, rule)
+    return argv
+
+
+def policy(option: str, value: object) -> object:
+    rule = "must be the text of a JSON policy, up to 2048 characters of Latin-1."
+    if not isinstance(value, str) or re.fullmatch(_POLICY, value) is None:
+        raise refusal(option, value, rule)
+    try:
+        document = json.loads(value)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise refusal(option, value, rule)
+    return value
+
+
+def policy_arns(option: str, value: object) -> tuple[str, ...]:
+    rule = "must be a list of up to 10 managed policies' ARNs."
+    arns = _strings(option, value, 10, rule)
+    if not all(re.fullmatch(_POLICY_ARN, arn) for arn in arns):
+        raise refusal(option, value, rule)
+    return arns
+
+
+def tags(option: str, value: object) -> dict[str, str]:
+    rule = (
+        "must map up to 50 keys of 1 to 128 characters to values of up to 256: letters, "
+        "digits, spaces or any of _.:/=+-@"
+    )
+    if not isinstance(value, Mapping) or len(value) > 50:
+        raise refusal(option, value, rule)
+    for key, content in value.items():
+        if not (_is_tag(key, 1, 128) and _is_tag(content, 0, 256)):
+            raise refusal(option, {key: content}, rule)
+    if len({key.casefold() for key in value}) < len(value):
+        rule = "must not have keys that differ in upper and lower case only."
+        raise refusal(option, value, rule)
+    return dict(value)
+
+
+def transitive_tag_keys(option: str, value: object) -> tuple[str, ...]:
+    rule = "must be a list of up to 50 tag keys."
+    keys = _strings(option, value, 50, rule)
+    if not all(_is_tag(key, 1, 128) for key in keys):
+        raise refusal(option, value, rule)
+    return keys
+
+
+def passphrase(option: str, value: object) -> object:
+    """A text that can be encoded as UTF-8, or a callable. No message shows the value."""
+    legal = callable(value)
+    if isinstance(value, str):
+        legal = bool(value) and not any("\ud800" <= each <= "\udfff" for each in value)
+    if not legal:
+        rule = "must be a non-empty string, or a callable that returns one."
+        raise refusal_of_secret(option, rule)
+    return value
+
+
+def vault_path(option: str, value: object) -> object:
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise refusal(option, value, "must be a path.")
+    return value
+
+
+def _strings(option: str, value: object, most: int, rule: str) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) > most:
+        raise refusal(option, value, rule)
+    if not all(isinstance(item, str) and "\0" not in item for item in value):
+        raise refusal(option, value, rule)
+    return tuple(value)
+
+
+def _is_tag(value: object, least: int, most: int) -> bool:
+    """Whether STS takes it for a tag's key or value: letters, spaces, digits, ``_.:/=+-@``."""
+    with IMPORT_LOCK.lock:
+        import unicodedata
+
+    return (
+        isinstance(value, str)
+        and least <= len(value) <= most
+        and all(each in "_.:/=+-@" or unicodedata.category(each)[0] in "LNZ" for each in value)
+    )

@@ -1,0 +1,149 @@
+"""One call of AssumeRole, and what is made of STS's refusal."""
+
+import logging
+import math
+import time
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from rolevault._roles.role import Role
+from rolevault._signin.mfa_session import MfaSession
+from rolevault._signin.one_time_code import MfaDevice
+from rolevault._signin.session_store import SessionStore
+from rolevault._signin.sts_client import StsClientFactory, redacted_errors
+from rolevault._signin.sts_session import Keys, StsSession
+from rolevault._vault.canonical_json import digest
+
+logger = logging.getLogger(__name__)
+
+#: Below this age of an MFA session, in seconds, a denial is not about its age
+#: (``aws:MultiFactorAuthAge``), and a fresh code would not help.
+_YOUNG_SECONDS = 300
+#: How long a denial of a fresh code is remembered.
+_DENIED_SECONDS = 3600
+#: What STS calls keys that were revoked or have ended.
+KEY_REFUSALS = ("InvalidClientTokenId", "ExpiredToken")
+
+
+class CodeNeededError(Exception):
+    """The role cannot be entered without a code from a person.
+
+    :param directly: the code goes to AssumeRole itself, and opens no MFA session.
+    :param not_before: an MFA session issued before this time will not do.
+    """
+
+    def __init__(self, *, directly: bool, not_before: float = 0.0) -> None:
+        super().__init__("a code is needed")
+        self.directly = directly
+        self.not_before = not_before
+
+
+class AssumeRole:
+    """AssumeRole for one role. What STS answers is stored.
+
+    :param key: the name of the role's entry in the store.
+    """
+
+    def __init__(self, role: Role, key: str, store: SessionStore, sts: StsClientFactory) -> None:
+        self._role = role
+        self._key = key
+        self._store = store
+        self._sts = sts
+        self._denied_key = digest("denied", key)
+
+    def without_code(
+        self, mfa_session: MfaSession | None, keys: Keys, mfa_not_before: float
+    ) -> StsSession:
+        """Enter the role without asking a person: through the MFA session where there is
+        one; else with the source's own keys, where that can work or nobody is to be asked.
+
+        :param mfa_not_before: an MFA session issued before this time does not count.
+        :raises CodeNeededError: a code could open the role.
+        :raises ClientError: STS refused, and a code would not help.
+        """
+        if mfa_session is None:
+            return self._call(self._sts.create_client(keys), chained=keys[2] is not None)
+        may_open = mfa_session.may_open()
+        mfa = mfa_session.find(not_before=mfa_not_before) if may_open else None
+        # A user's temporary keys may carry MFA already, which only STS knows. Long-term
+        # keys do not. After a denial of a fresh code nobody is to be asked again.
+        needs_code = keys[2] is None and not self._store.is_denied(self._denied_key)
+        if mfa is None and (needs_code or mfa_not_before):
+            raise CodeNeededError(directly=not may_open, not_before=mfa_not_before)
+        signing = mfa.keys if mfa is not None else keys
+        try:
+            return self._call(self._sts.create_client(signing), chained=signing[2] is not None)
+        except ClientError as error:
+            raise self._judge_refusal(error, mfa) from None
+
+    def with_code(self, device: MfaDevice, keys: Keys) -> StsSession:
+        """Enter the role with a code that goes to AssumeRole itself.
+
+        :raises MfaRequiredError, MfaFailedError: no code.
+        :raises ClientError: STS refused for another reason than the code.
+        """
+        # Made before anybody is asked: a client that cannot be made costs no code.
+        client = self._sts.create_client(keys, carries_code=True)
+
+        def send(code: str) -> StsSession:
+            with_code = {"SerialNumber": device.serial, "TokenCode": code}
+            return self._call(client, chained=keys[2] is not None, **with_code)
+
+        try:
+            return device.call_with_code(self._role.purpose, send)
+        except ClientError as error:
+            if error.response["Error"].get("Code") == "AccessDenied":
+                self._remember_denial()
+            raise
+
+    def forget_denial(self) -> None:
+        self._store.write({self._denied_key: None})
+
+    def _call(self, client: Any, *, chained: bool, **code: str) -> StsSession:
+        role = self._role
+        with redacted_errors():
+            answer = client.assume_role(**role.arguments(chained=chained), **code)
+        about = {
+            "profile": role.profile,
+            "role_arn": role.role_arn,
+            "account_id": role.account_id,
+            "session_name": role.session_name,
+        }
+        session = StsSession.from_answer("role", about, answer)
+        logger.info("Entered %s until %s.", role.role_arn, session.expires)
+        self._store.write({self._key: session.value, self._denied_key: None})
+        return session
+
+    def _judge_refusal(self, error: ClientError, mfa: StsSession | None) -> Exception:
+        """STS refused a call without a code: return ``CodeNeededError`` if a code can help,
+        else the error itself.
+        """
+        code = error.response["Error"].get("Code")
+        # Only an MFA session issued after the refused one counts, so that concurrent callers
+        # share one new code.
+        newer = math.nextafter(mfa.issued, math.inf) if mfa is not None else 0.0
+        if mfa is not None and code in KEY_REFUSALS:
+            # The session was revoked, or the keys that opened it are gone.
+            return CodeNeededError(directly=False, not_before=newer)
+        if code != "AccessDenied":
+            return error
+        if mfa is not None and mfa.issued >= time.time() - _YOUNG_SECONDS:
+            self._remember_denial()
+            return error
+        if not self._store.is_denied(self._denied_key):
+            return CodeNeededError(directly=mfa is None, not_before=newer)
+        logger.warning(
+            "%s was denied with a fresh code within the last hour, so nobody is asked again. "
+            "Once its trust policy lets you in: rolevault.ensure(refresh=True).",
+            self._role.role_arn,
+        )
+        return error
+
+    def _remember_denial(self) -> None:
+        self._store.remember_denial(self._denied_key, _DENIED_SECONDS)
+        logger.warning(
+            "%s denies entry to a user with a fresh MFA code: look at its trust policy "
+            "(principal, external id, aws:MultiFactorAuthAge).",
+            self._role.role_arn,
+        )

@@ -1,0 +1,200 @@
+"""The way to a role's session: from the vault, else by a sign-in.
+
+Two kinds of locks keep sign-ins of other processes apart. A role's lock covers an
+AssumeRole that needs no code, and is never held while a person types. A device's lock
+covers the typing, and is taken only where a code is needed. Neither is taken under the
+other.
+"""
+
+import logging
+import time
+from datetime import datetime
+
+from botocore.exceptions import ClientError, CredentialRetrievalError
+
+from rolevault._concurrency.single_flight import SingleFlight
+from rolevault._roles.role import CHAINED_SECONDS, Role
+from rolevault._signin.assume_role import KEY_REFUSALS, AssumeRole, CodeNeededError
+from rolevault._signin.mfa_session import MfaSession
+from rolevault._signin.one_time_code import MfaDevice
+from rolevault._signin.session_store import SessionStore
+from rolevault._signin.source_credentials import SourceCredentials
+from rolevault._signin.sts_client import StsClientFactory
+from rolevault._signin.sts_session import Keys, StsSession
+from rolevault.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+_signing_in: SingleFlight[StsSession] = SingleFlight()
+
+
+class Fetcher:
+    """Fetches the sessions of one role, for all threads and processes."""
+
+    def __init__(
+        self, role: Role, source: SourceCredentials, store: SessionStore, sts: StsClientFactory
+    ) -> None:
+        self.role = role
+        self._source = source
+        self._store = store
+        self._sts = sts
+        #: The name of the role's entry in the vault.
+        self.key = role.cache_key(source.identity, sts.endpoint)
+        self._assume_role = AssumeRole(role, self.key, store, sts)
+
+    def fetch(self, *, ask: bool, not_before: float = 0.0, refresh: bool = False) -> StsSession:
+        """A session of the role that is outside its advisory window.
+
+        :param ask: whether a person may be asked for a code.
+        :param not_before: a session of the role issued before this time does not count.
+        :param refresh: nor does such an MFA session.
+        :raises CodeNeededError: ``ask`` is false, and a code is needed.
+        :raises RoleVaultError, BotoCoreError, ClientError: why it failed.
+        """
+        fresh = self._stored_fresh(not_before)
+        if fresh is not None:
+            return fresh
+        key = (self._store, self.key, ask, not_before, refresh)
+        return _signing_in.run(
+            key, self.role.purpose, lambda: self._sign_in(ask, not_before, refresh)
+        )
+
+    def ensure(self, min_ttl: float, *, refresh: bool) -> tuple[StsSession, datetime]:
+        """A session of the role, and until when no person is needed. Both end at least
+        ``min_ttl`` seconds from now, where a person must be asked at all.
+
+        :param refresh: ask for a new code whatever is stored, and ignore denials.
+        :raises ConfigurationError: no session can last that long.
+        """
+        self._store.ensure_openable()
+        now = time.time()
+        upper_role = self._source.upper_role()
+        # With an upper role, a person is needed for that one only.
+        upper_until = (
+            upper_role.ensure(min_ttl, refresh=refresh) if upper_role is not None else None
+        )
+        mfa_session = self._mfa_session()
+        if refresh:
+            self._assume_role.forget_denial()
+            if mfa_session is not None:
+                mfa_session.forget_denial()
+        least = self._attainable(min_ttl, mfa_session)
+        if refresh:
+            self.fetch(ask=True, not_before=now, refresh=True)
+        if mfa_session is not None and mfa_session.may_open():
+            if mfa_session.find(min_ttl=least) is None:
+                mfa_session.open(self.role.purpose, not_before=now)
+            # STS may have denied the MFA session. Then the role's own session has to last.
+            least = self._attainable(min_ttl, mfa_session)
+        session = self.fetch(ask=True)
+        if upper_until is not None:
+            return session, max(session.expires, upper_until)
+        mfa = mfa_session.find() if mfa_session is not None and mfa_session.may_open() else None
+        if mfa_session is not None and mfa is not None:
+            return session, max(session.expires, mfa_session.end(mfa))
+        if session.expires.timestamp() - now < least:
+            session = self.fetch(ask=True, not_before=now)
+        return session, session.expires
+
+    def stored(self) -> StsSession | None:
+        """The role's session in the vault, whatever life it has left."""
+        entry = self._store.read().get(self.key)
+        return StsSession(entry) if entry is not None else None
+
+    def forget(self, access_key_id: str) -> None:
+        """Delete the role's session from the vault, if it still is the one with this key."""
+        with self._store.sign_in_lock("role", self.key, self.role.purpose):
+            stored = self.stored()
+            if stored is not None and stored.keys[0] == access_key_id:
+                self._store.write({self.key: None})
+
+    def _stored_fresh(self, not_before: float) -> StsSession | None:
+        stored = self.stored()
+        serves = stored and time.time() < stored.advisory and stored.issued >= not_before
+        return stored if serves else None
+
+    def _sign_in(self, ask: bool, not_before: float, refresh: bool) -> StsSession:
+        self._store.ensure_openable()
+        mfa_session = self._mfa_session()
+        mfa_not_before = not_before if refresh else 0.0
+        opened = renewed = False
+        while True:
+            # Before the lock is taken: a source that is itself a role takes a lock too.
+            keys = self._source.keys(ask=ask)
+            with self._store.sign_in_lock("role", self.key, self.role.purpose):
+                fresh = self._stored_fresh(not_before)
+                if fresh is not None:
+                    return fresh
+                try:
+                    return self._assume_role.without_code(mfa_session, keys, mfa_not_before)
+                except (CodeNeededError, ClientError) as error:
+                    refusal = error
+            if isinstance(refusal, ClientError):
+                if renewed or not self._upper_role_renews(refusal, keys):
+                    raise refusal
+                renewed = True
+                continue
+            if mfa_session is None or not ask:
+                raise refusal
+            if refusal.directly:
+                return self._sign_in_with_code(mfa_session, keys, not_before)
+            if opened:
+                # A person is never asked in a loop, whatever STS and the clocks say.
+                raise CredentialRetrievalError(
+                    provider="rolevault", error_msg="a new MFA session did not serve; check clocks"
+                )
+            session = mfa_session.open(self.role.purpose, not_before=refusal.not_before)
+            opened = session is not None
+
+    def _sign_in_with_code(
+        self, mfa_session: MfaSession, keys: Keys, not_before: float
+    ) -> StsSession:
+        with self._store.sign_in_lock("device", mfa_session.key, self.role.purpose):
+            fresh = self._stored_fresh(not_before)
+            if fresh is not None:
+                return fresh
+            return self._assume_role.with_code(mfa_session.device, keys)
+
+    def _upper_role_renews(self, error: ClientError, keys: Keys) -> bool:
+        """Whether STS refused the keys of an upper role, and that role will give others."""
+        upper_role = self._source.upper_role()
+        refused = error.response["Error"].get("Code") in KEY_REFUSALS
+        return upper_role is not None and refused and upper_role.drop_refused_key(keys[0])
+
+    def _mfa_session(self) -> MfaSession | None:
+        """The MFA session of the user who enters the role; None where no code could help."""
+        method = self._source.method
+        role = self.role
+        if role.mfa_serial is None:
+            return None
+        if self._source.is_role():
+            logger.info(
+                "mfa_serial of %s is not sent: the source credentials are a role's (%s), and a "
+                "device belongs to a user.",
+                role.role_arn,
+                method,
+            )
+            return None
+        return MfaSession(
+            MfaDevice(role.mfa_serial, role.mfa_callback or role.mfa_process, self._store),
+            0 if role.needs_code_itself else role.mfa_session_seconds,
+            self._source.keys(ask=True),
+            self._store,
+            self._sts,
+        )
+
+    def _attainable(self, min_ttl: float, mfa_session: MfaSession | None) -> float:
+        """``min_ttl``, or a little less than a new session has, where that is shorter."""
+        option = "duration_seconds"
+        life = self.role.duration_seconds or CHAINED_SECONDS
+        if mfa_session is not None and mfa_session.may_open():
+            option, life = "mfa_session_seconds", self.role.mfa_session_seconds
+        if mfa_session is not None and min_ttl > life:
+            raise ConfigurationError(
+                option="min_ttl",
+                value=f"{min_ttl:g}",
+                rule=f"this role's sessions last {life} seconds. Raise {option}, as far as "
+                "AWS allows it, or ask for less.",
+            )
+        # A session that was just opened has already lost a moment.
+        return min(min_ttl, life - min(300.0, life / 6))

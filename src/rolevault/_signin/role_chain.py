@@ -1,0 +1,110 @@
+"""Roles that are entered from other roles ("role chaining"), down to the keys of a user or
+a machine. Each role of the chain has a session of its own in the vault.
+"""
+
+from collections.abc import Sequence
+
+import botocore.session
+from botocore.credentials import AssumeRoleWithWebIdentityProvider, CredentialResolver
+
+from rolevault import _botocore_private
+from rolevault._roles import source_identity
+from rolevault._roles.profile import chosen_profile, is_role, is_upper_role, role_values, settings
+from rolevault._roles.role import Role
+from rolevault._roles.source_rules import check_source
+from rolevault._signin import source_credentials
+from rolevault._signin.fetcher import Fetcher
+from rolevault._signin.renewal import Renewal
+from rolevault._signin.session_store import store_for
+from rolevault._signin.source_credentials import SourceCredentials
+from rolevault._signin.sts_client import StsClientFactory
+from rolevault._vault.vault import Vault
+
+
+class RoleChain:
+    """Puts together how a role of one session is entered.
+
+    :param session: the session on which STS is called.
+    :param rest: the session's credential chain without rolevault, where the source
+        credentials of a role given by its ARN come from.
+    """
+
+    def __init__(self, session: botocore.session.Session, rest: CredentialResolver) -> None:
+        self._session = session
+        self._rest = rest
+
+    def renewal(self, role: Role, visited: Sequence[str] = ()) -> Renewal:
+        """The renewal of the role's session. Nobody is asked, and nothing is called.
+
+        :param visited: the profiles whose roles are entered through this one.
+        :raises BotoCoreError: the profile's sources contradict each other.
+        """
+        store = store_for(Vault(role.vault_path, role.passphrase))
+        sts = StsClientFactory(self._session, role.partition)
+        return Renewal(Fetcher(role, self._source(role, visited), store, sts))
+
+    def _source(self, role: Role, visited: Sequence[str]) -> SourceCredentials:
+        session = self._session
+        if role.arn_from_profile:
+            visited = (*visited, role.profile or "default")
+            check_source(session, vars(role), visited)
+        if role.credential_source is not None:
+            return source_credentials.from_credential_source(
+                session, role.credential_source, role.profile or "default"
+            )
+        if role.source_profile is not None:
+            return self._from_profile(role, role.source_profile, visited)
+        profile = chosen_profile(session)
+        if role.profile not in (None, profile):
+            # The profile was named beside a role_arn, for a session of another profile.
+            return self._from_profile(role, role.profile, visited)
+        rest = CredentialResolver(list(self._rest.providers))
+        if role.profile is not None:
+            self._leave_environment_out(rest, role.profile)
+        methods = [provider.METHOD for provider in rest.providers]
+        if is_role(settings(session, profile)) and "assume-role" in methods:
+            before = CredentialResolver(rest.providers[: methods.index("assume-role")])
+            return self._from_session_profile(role, profile, before)
+        return source_credentials.from_chain(session, rest)
+
+    def _leave_environment_out(self, rest: CredentialResolver, profile: str) -> None:
+        """A named profile beats the environment's keys and web identity, as in botocore."""
+        rest.remove("env")
+        region = _botocore_private.last_region(self._session)
+        chain = _botocore_private.profile_chain(self._session, profile, region)
+        for index, each in enumerate(rest.providers):
+            if isinstance(each, AssumeRoleWithWebIdentityProvider):
+                rest.providers[index] = chain.get_provider(each.METHOD)
+
+    def _from_profile(self, role: Role, profile: str, visited: Sequence[str]) -> SourceCredentials:
+        if not is_upper_role(self._session, profile):
+            return source_credentials.from_profile(self._session, profile)
+        upper = self._upper_role(role, profile, visited)
+        return SourceCredentials(_identity(upper), lambda: None, lambda: upper)
+
+    def _from_session_profile(
+        self, role: Role, profile: str, before: CredentialResolver
+    ) -> SourceCredentials:
+        """The session's own chain, with our renewal where botocore would enter the role of
+        the session's profile.
+
+        :param before: what botocore asks before that.
+        """
+        identity = source_identity.before_profiles(before)
+        if "access_key_id" in identity:
+            # The profile is probably not asked. As in botocore, what is wrong with it is an
+            # error only once it is.
+            return SourceCredentials(
+                identity, before.load_credentials, lambda: self._upper_role(role, profile, ())
+            )
+        upper = self._upper_role(role, profile, ())
+        identity = {**identity, **_identity(upper)}
+        return SourceCredentials(identity, before.load_credentials, lambda: upper)
+
+    def _upper_role(self, role: Role, profile: str, visited: Sequence[str]) -> Renewal:
+        values = role_values(self._session, profile)
+        return self.renewal(role.upper_role(values), visited)
+
+
+def _identity(upper: Renewal) -> source_identity.Identity:
+    return {"hop": upper.fetcher.key}

@@ -1,0 +1,122 @@
+"""STS, called on the user's own botocore session, so that its proxies, CA bundle,
+endpoint and retry settings hold here too.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.exceptions import HTTPClientError, NoRegionError, UnknownRegionError
+from botocore.parsers import ResponseParserError
+
+from rolevault import _botocore_private
+from rolevault._signin.sts_session import Keys
+from rolevault._version import __version__
+
+#: Where a partition's STS answers when nobody named a region. Only ``aws`` has
+#: an endpoint for all regions.
+_PARTITION_REGIONS = {
+    "aws": "us-east-1",
+    "aws-cn": "cn-north-1",
+    "aws-eusc": "eusc-de-east-1",
+    "aws-iso": "us-iso-east-1",
+    "aws-iso-b": "us-isob-east-1",
+    "aws-iso-e": "eu-isoe-west-1",
+    "aws-iso-f": "us-isof-south-1",
+    "aws-us-gov": "us-gov-west-1",
+}
+
+
+@contextlib.contextmanager
+def redacted_errors() -> Iterator[None]:
+    """Take secrets out of the errors of the STS call in this block, since errors are logged
+    and pickled. botocore's errors about connections hold the request, with a code or a
+    session token. Its errors about an answer that cannot be read hold the answer, with keys.
+    """
+    unreadable = "STS's answer could not be read, and is not shown. Try again."
+    try:
+        yield
+    except ResponseParserError as error:
+        # Changed in place: a new exception would carry this one as its context.
+        error.args = (unreadable,)
+        raise
+    except KeyError:
+        # botocore's parser raises it for a well-formed page that is no answer, such as a
+        # proxy's own.
+        raise ResponseParserError(unreadable) from None
+    except HTTPClientError as error:
+        holder: Any = error  # botocore's stubs know neither attribute
+        holder.request = holder.response = None
+        raise
+
+
+class StsClientFactory:
+    """Makes clients of STS for one session and one partition."""
+
+    def __init__(self, session: botocore.session.Session, partition: str) -> None:
+        self._session = session
+        self._partition = partition
+        # The region of the client that asks first for the role's credentials.
+        self._first_region = _botocore_private.last_region(session)
+
+    @property
+    def endpoint(self) -> str | None:
+        """The endpoint that environment or configuration name for STS instead of AWS's."""
+        if self._session.get_config_variable("ignore_configured_endpoint_urls"):
+            return None
+        provider = ConfiguredEndpointProvider(
+            full_config=self._session.full_config,
+            scoped_config=self._session.get_scoped_config(),
+            client_name="sts",
+            environ=os.environ,
+        )
+        endpoint: str | None = provider.provide()
+        return endpoint
+
+    def create_client(self, keys: Keys, *, carries_code: bool = False) -> Any:
+        """A client that signs with ``keys``.
+
+        :param carries_code: its one call carries a code and is never repeated.
+        :raises NoRegionError: neither the user nor the partition names one.
+        """
+        access_key, secret_key, token = keys
+        region = self._region()
+        if region is None:
+            # With an endpoint override botocore would notice only when it signs, after
+            # somebody was asked for a code.
+            raise NoRegionError
+        settings: dict[str, Any] = {"user_agent_extra": f"rolevault/{__version__}"}
+        if carries_code:
+            # If the answer were lost, botocore would send the code again, and STS would call
+            # the right code wrong.
+            settings["retries"] = {"total_max_attempts": 1}
+        return self._session.create_client(
+            "sts",
+            region_name=region,
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+            aws_session_token=token,
+            config=Config(**settings),
+        )
+
+    def _region(self) -> str | None:
+        session = self._session
+        region = session.get_config_variable("region") or self._first_region
+        region = region or _botocore_private.last_region(session)
+        default = _PARTITION_REGIONS.get(self._partition)
+        if region is None:
+            return default
+        if default is None or self.endpoint is not None:
+            return str(region)
+        # A region of another partition cannot know the role.
+        try:
+            # "us-east-1-fips" and the like are what botocore takes for "us-east-1".
+            plain = region.replace("fips-", "").replace("-fips", "")
+            partition = session.get_partition_for_region(plain)
+        except UnknownRegionError:
+            partition = "aws" if region == "aws-global" else self._partition
+        return str(region) if partition == self._partition else default

@@ -1,0 +1,104 @@
+"""A session that STS issued: its keys, its life, and when it is renewed."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, NoReturn
+
+from botocore.exceptions import CredentialRetrievalError
+from botocore.parsers import ResponseParserError
+
+from rolevault._vault.entry import expiry
+
+#: Access key id, secret access key, session token.
+Keys = tuple[str, str, str | None]
+
+
+@dataclass(frozen=True)
+class StsSession:
+    """Credentials that STS issued, as they stand in the vault.
+
+    The windows of renewal follow the lifetime. botocore's fixed ones, 15 and 10 minutes
+    before the end, make a session of 900 seconds stale at birth. All times are POSIX
+    timestamps, in seconds.
+    """
+
+    value: dict[str, Any] = field(repr=False)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an StsSession holds secrets: it cannot be pickled or copied")
+
+    @classmethod
+    def from_answer(
+        cls, kind: str, about: Mapping[str, Any], answer: Mapping[str, Any]
+    ) -> "StsSession":
+        """The session in STS's answer.
+
+        :param kind: ``role`` or ``mfa``.
+        :param about: what ``Vault.entries()`` may show of the session.
+        :raises ResponseParserError: the answer holds no credentials, or not all of them.
+        :raises CredentialRetrievalError: they have ended, by this machine's clock.
+        """
+        credentials = dict(answer.get("Credentials", {}))
+        parts = {"AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"}
+        if not credentials.keys() >= parts:
+            raise ResponseParserError("STS's answer holds no credentials. Try again.")
+        end, now = credentials["Expiration"], time.time()
+        if end.timestamp() <= now:
+            # A service would refuse these keys later, with a message that explains less.
+            raise CredentialRetrievalError(
+                provider="rolevault",
+                error_msg=f"STS's session ended at {end}, before it came: try again, and look "
+                "at the clock",
+            )
+        credentials["Expiration"] = end.astimezone(timezone.utc).isoformat()
+        return cls(
+            {
+                "kind": kind,
+                "about": {name: text for name, text in about.items() if text is not None},
+                "issued": now,
+                "Credentials": credentials,
+            }
+        )
+
+    @property
+    def keys(self) -> tuple[str, str, str]:
+        """Access key id, secret access key, session token."""
+        credentials = self.value["Credentials"]
+        return (
+            credentials["AccessKeyId"],
+            credentials["SecretAccessKey"],
+            credentials["SessionToken"],
+        )
+
+    @property
+    def expires(self) -> datetime:
+        """The end of the session, aware UTC."""
+        return expiry(self.value) or datetime.fromtimestamp(0, timezone.utc)
+
+    @property
+    def end(self) -> float:
+        return self.expires.timestamp()
+
+    @property
+    def issued(self) -> float:
+        return float(self.value.get("issued", 0.0))
+
+    @property
+    def lifetime(self) -> float:
+        return max(0.0, self.end - self.issued)
+
+    @property
+    def advisory(self) -> float:
+        """From this time on a silent renewal is tried: the last third of the life, at most
+        15 minutes.
+        """
+        return self.end - min(900.0, self.lifetime / 3)
+
+    @property
+    def mandatory(self) -> float:
+        """From this time on the session must be renewed: the last sixth of the life, at
+        most 5 minutes.
+        """
+        return self.end - min(300.0, self.lifetime / 6)

@@ -1,0 +1,106 @@
+"""The data keys that passphrases have unlocked so far in this process."""
+
+from collections.abc import Hashable
+
+from rolevault._concurrency.single_flight import SingleFlight
+from rolevault._vault import envelope
+from rolevault._vault.envelope import Header
+from rolevault._vault.passphrase import TERMINAL, PassphraseSource
+from rolevault.errors import WrongPassphraseError
+
+#: How often a person may mistype a passphrase.
+_ATTEMPTS = 3
+
+
+class DataKeyCache:
+    """The data keys unlocked in this process, so that the process pays the KDF once however
+    often other processes rewrite the file.
+
+    A key stands under (hash of the header, source of the passphrase). So a wrong passphrase
+    never opens what a right one opened before, and a rotation makes the key useless. Python
+    cannot wipe memory: the keys live as long as the process.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[str, Hashable], bytes] = {}
+        self._new: dict[tuple[str, Hashable], tuple[Header, bytes]] = {}
+        # Threads that need the same key share one question and its outcome. A thread that
+        # needs the key of another vault does not wait for them.
+        self._unlocking: SingleFlight[bytes] = SingleFlight()
+        self._preparing: SingleFlight[None] = SingleFlight()
+
+    def get(self, header: Header, source: PassphraseSource) -> bytes | None:
+        """The data key of ``header``, if ``source`` has unlocked it before."""
+        return self._keys.get((header.id, source.identity))
+
+    def put(self, header: Header, source: PassphraseSource, data_key: bytes) -> None:
+        """Keep a data key that ``source`` has unlocked."""
+        self._keys[header.id, source.identity] = data_key
+
+    def unlock(self, header: Header, source: PassphraseSource, path: str) -> bytes:
+        """The data key of ``header``. Asks and runs the KDF at most once.
+
+        :raises WrongPassphraseError: the source gave another passphrase.
+        :raises SignInTimeoutError: another thread's source did not answer within two
+            minutes, or this thread's source needs the vault that it shall open.
+        """
+
+        def work() -> bytes:
+            data_key = self.get(header, source)
+            if data_key is None:
+                data_key = unlock_with_retries(header, source, path)
+                self.put(header, source, data_key)
+            return data_key
+
+        key = (header.id, source.identity)
+        return self.get(header, source) or self._unlocking.run(key, f"opening {path}", work)
+
+    def prepare_new(self, source: PassphraseSource, path: str) -> None:
+        """Make the header and the data key of a vault that does not exist yet. Asks at most
+        once.
+
+        :raises SignInTimeoutError: as for ``unlock``.
+        """
+        key = (path, source.identity)
+
+        def work() -> None:
+            if key not in self._new:
+                self._new[key] = envelope.new_header(source.read(path, new=True))
+
+        if key not in self._new:
+            self._preparing.run(key, f"making {path}", work)
+
+    def get_new(self, source: PassphraseSource, path: str) -> tuple[Header, bytes] | None:
+        """What ``prepare_new`` has made."""
+        return self._new.get((path, source.identity))
+
+    def forget_new(self, path: str) -> None:
+        """The vault at ``path`` exists now. Should somebody delete it, the next one gets
+        another salt and another data key.
+        """
+        for key in [key for key in list(self._new) if key[0] == path]:
+            self._new.pop(key, None)
+
+
+#: One cache for the process: ``Vault`` objects on the same file share what they unlocked.
+data_keys = DataKeyCache()
+
+
+def unlock_with_retries(
+    header: Header, source: PassphraseSource, path: str, prompt: str = "Passphrase"
+) -> bytes:
+    """The data key of ``header``. Always runs the KDF.
+
+    :raises WrongPassphraseError: the source gave another passphrase; a person, three times.
+    """
+    # A person mistypes. Every other source would give the same passphrase again.
+    attempts = _ATTEMPTS if source.identity == TERMINAL else 1
+    why = ""
+    while True:
+        attempts -= 1
+        try:
+            return envelope.unlock(header, source.read(path, prompt=why + prompt), path)
+        except WrongPassphraseError:
+            if not attempts:
+                raise
+            why = "That passphrase does not open it.\n"

@@ -1,0 +1,204 @@
+"""Where the vault stands, and who else could get at it there.
+
+Whoever can write the directory can replace the file, and whoever can read the
+file can try passphrases on it. So both must be the user's alone; the
+directories above are not judged, because group-writable homes are normal.
+"""
+
+import contextlib
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from rolevault._vault import lock_files
+from rolevault.errors import ConfigurationError, InsecureVaultError
+
+logger = logging.getLogger(__name__)
+
+_POSIX = os.name == "posix"
+_KINDS = (
+    (stat.S_ISDIR, "it is a directory"),
+    (stat.S_ISFIFO, "it is a FIFO"),
+    (stat.S_ISSOCK, "it is a socket"),
+    (stat.S_ISCHR, "it is a device"),
+    (stat.S_ISBLK, "it is a device"),
+)
+_ELSEWHERE = "Name a file in a directory of your own with ROLEVAULT_FILE."
+_DEFAULT = "~/.aws/rolevault/vault"
+
+
+class Location:
+    """A path and its directory. Nothing is touched before they are asked for.
+
+    :param path: ``ROLEVAULT_FILE``, else ``~/.aws/rolevault/vault``.
+    :raises ConfigurationError: it can be no vault's.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+        named = path if path is not None else os.environ.get("ROLEVAULT_FILE") or None
+        self._by_default = named is None
+        try:
+            expanded = Path(named if named is not None else _DEFAULT).expanduser()
+        except RuntimeError:
+            rule = "there is no home directory here. Name the file in full."
+            raise _unusable(named or _DEFAULT, rule) from None
+        # Absolute now: the process may change its directory later.
+        self.named = expanded.absolute()
+        if self.named.name.casefold() in (lock_files.WRITE, *lock_files.SIGN_IN):
+            raise _unusable(self.named, "the locks beside the vault have that name.")
+        self._path: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file behind a link, resolved once.
+
+        :raises InsecureVaultError: the link is another user's.
+        """
+        # No cached_property: before Python 3.12 it has a lock, which crosses forks.
+        if self._path is None:
+            self._path = self._resolved()
+        return self._path
+
+    def _resolved(self) -> Path:
+        if not os.path.islink(self.named):
+            return self.named
+        target = Path(os.path.realpath(self.named))
+        self._check_link(self.named, target.parent)
+        if target.name.casefold() in (lock_files.WRITE, *lock_files.SIGN_IN):
+            raise _insecure(self.named, "it is a link to a lock", "Remove the link.")
+        return target
+
+    def owner(self) -> int | None:
+        """Whose the directory is: ours, or for root anybody's. None where there is
+        none yet.
+
+        :raises InsecureVaultError: another's, or others may enter it.
+        """
+        directory = self.path.parent
+        if os.path.isdir(self.path):
+            raise self._insecure("it is a directory", "Name a file in a directory of its own.")
+        try:
+            status = os.stat(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISDIR(status.st_mode):
+            raise _insecure(directory, "it is no directory", _ELSEWHERE)
+        if not _POSIX:
+            return status.st_uid
+        if os.geteuid() not in (0, status.st_uid):
+            reason = f"the directory belongs to uid {status.st_uid}"
+            raise _insecure(directory, reason, _ELSEWHERE)
+        self._check_link(directory, directory)
+        if status.st_mode & 0o077:
+            self._close_directory(directory, status)
+        return status.st_uid
+
+    def make(self) -> None:
+        """Make the directory where it is missing.
+
+        :raises InsecureVaultError: as ``owner``; or root would create a vault
+            among another user's files.
+        """
+        directory = self.path.parent
+        owner = self.owner()
+        missing = [directory, *directory.parents] if owner is None else []
+        missing = [path for path in missing if not os.path.lexists(path)]
+        if _POSIX and os.geteuid() == 0 and not os.path.lexists(self.path):
+            above = (missing[-1] if missing else self.path).parent
+            if (owner := os.stat(above).st_uid) != 0:
+                raise _insecure(
+                    self.path,
+                    f"root would create it among the files of uid {owner}",
+                    "Run as that user, use sudo -H, or set ROLEVAULT_FILE.",
+                )
+        for path in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o700)
+        if missing:
+            self.owner()  # somebody else may have made it meanwhile
+
+    def check_file(self, descriptor: int, owner: int) -> int:
+        """Judge the open file; return its size.
+
+        :raises InsecureVaultError: no regular file, not the directory's
+            owner's, or others may use it.
+        """
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = next((text for is_kind, text in _KINDS if is_kind(status.st_mode)), "no file")
+            raise self._insecure(kind, "Move it away, or name another file with ROLEVAULT_FILE.")
+        if _POSIX and status.st_uid != owner:
+            reason = f"it belongs to uid {status.st_uid} and its directory to uid {owner}"
+            raise self._insecure(reason, "Find out who put it there, and delete it.")
+        if _POSIX and status.st_mode & 0o077:
+            reason = f"others may use it (mode {status.st_mode & 0o777:04o})"
+            refusal = self._insecure(reason, f"Close it: chmod 600 '{self.path}'")
+            if not self._may_close(status):
+                raise refusal
+            with _or_raise(refusal):
+                os.fchmod(descriptor, 0o600)
+            logger.warning("Closed %s to others: its mode is 0600 now.", self.path)
+        return status.st_size
+
+    def adopt(self, descriptor: int) -> None:
+        """Give a new file to the directory's owner: root writes to a user's vault
+        (``sudo -E``) without locking the user out.
+        """
+        if _POSIX and os.geteuid() == 0:
+            os.fchown(descriptor, os.stat(self.path.parent).st_uid, -1)
+
+    def _close_directory(self, directory: Path, status: os.stat_result) -> None:
+        reason = f"others may enter the directory (mode {status.st_mode & 0o777:04o})"
+        # Nobody shall close / or /tmp because a path was written wrongly.
+        remedy = (
+            f"If it is the vault's alone, close it: chmod 700 '{directory}'. Else name a file in a "
+            "directory of its own with ROLEVAULT_FILE; it is made with mode 0700."
+        )
+        refusal = _insecure(directory, reason, remedy)
+        if not self._may_close(status):
+            raise refusal
+        # Through a link it would be another directory that we close.
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+        with _or_raise(refusal):
+            descriptor = os.open(directory, flags)
+            try:
+                os.fchmod(descriptor, 0o700)
+            finally:
+                os.close(descriptor)
+        logger.warning("Closed %s to others: its mode is 0700 now.", directory)
+
+    def _may_close(self, status: os.stat_result) -> bool:
+        """Only what is ours and only where we ourselves chose the place."""
+        return self._by_default and self.path == self.named and status.st_uid == os.geteuid()
+
+    def _check_link(self, link: Path, directory: Path) -> None:
+        """Refuse a link, if it is one, of somebody who could not write in ``directory``."""
+        if not _POSIX or not os.path.islink(link):
+            return
+        uid = os.lstat(link).st_uid
+        trusted = {0, os.geteuid()}
+        with contextlib.suppress(OSError):
+            trusted.add(os.stat(directory).st_uid)
+        if uid not in trusted:
+            raise _insecure(link, f"it is a link that belongs to uid {uid}", "Remove the link.")
+
+    def _insecure(self, reason: str, remedy: str) -> InsecureVaultError:
+        return _insecure(self.path, reason, remedy)
+
+
+@contextlib.contextmanager
+def _or_raise(refusal: InsecureVaultError) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise refusal from None
+
+
+def _insecure(path: Path, reason: str, remedy: str) -> InsecureVaultError:
+    return InsecureVaultError(path=str(path), reason=reason, remedy=remedy)
+
+
+def _unusable(path: object, rule: str) -> ConfigurationError:
+    return ConfigurationError(option="vault_path", value=repr(str(path)), rule=rule)

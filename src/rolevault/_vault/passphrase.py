@@ -1,0 +1,194 @@
+"""Where the passphrase comes from.
+
+The first source that is configured answers, and one that fails is an error: a
+fallback would ask a person for what a broken script was meant to give.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Callable, Hashable
+from types import MethodType
+from typing import NoReturn
+
+from rolevault._prompt import command, person
+from rolevault._prompt.nobody_there import NobodyThereError
+from rolevault.errors import ConfigurationError, PassphraseRequiredError
+
+logger = logging.getLogger(__name__)
+
+_SHORT = 12
+#: The identity of a person at the terminal or in a notebook.
+TERMINAL = "terminal"
+_MOST = 64 * 1024
+
+
+class PassphraseSource:
+    """One answer to "what is the passphrase?".
+
+    ``identity`` tells sources apart without holding what they give: a key that
+    one source unlocked is never handed to another.
+    """
+
+    def __init__(self, given: str | Callable[[], str] | None = None) -> None:
+        if not (given is None or isinstance(given, str) or callable(given)):
+            raise _failed("passphrase", "it must be a string, or a callable that returns one.")
+        self._given = given
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a PassphraseSource may hold a passphrase: it cannot be pickled or copied")
+
+    @property
+    def identity(self) -> Hashable:
+        if callable(self._given):
+            return _IdentityKey(self._given)
+        if self._given is not None:
+            return ("text", _fingerprint(self._given))
+        for name in ("ROLEVAULT_PASSPHRASE_FILE", "ROLEVAULT_PASSPHRASE_COMMAND"):
+            if os.environ.get(name):
+                return (name, os.environ[name])
+        if text := os.environ.get("ROLEVAULT_PASSPHRASE"):
+            return ("text", _fingerprint(text))
+        return TERMINAL
+
+    def read(self, path: str, *, new: bool = False, prompt: str = "Passphrase") -> str:
+        """The passphrase of the vault at ``path``.
+
+        :param new: it will seal something new: a person types it twice, and a
+            short one is warned about.
+        :param prompt: what a person is asked for otherwise.
+        :raises PassphraseRequiredError: nothing is configured, nobody is there.
+        :raises ConfigurationError: a configured source failed.
+        """
+        passphrase = self._configured()
+        if passphrase is None:
+            return ask_new(path) if new else ask(path, prompt)
+        if new:
+            _warn_if_short(path, passphrase)
+        return passphrase
+
+    def _configured(self) -> str | None:
+        if callable(self._given):
+            passphrase = self._given()
+            if not isinstance(passphrase, str):
+                raise _failed("passphrase", "the callable must return a string.")
+            return passphrase
+        if self._given is not None:
+            return self._given
+        if file := os.environ.get("ROLEVAULT_PASSPHRASE_FILE"):
+            return _read_file(file)
+        if line := os.environ.get("ROLEVAULT_PASSPHRASE_COMMAND"):
+            return _run_command(line)
+        return os.environ.get("ROLEVAULT_PASSPHRASE") or None
+
+
+class _IdentityKey:
+    """A callable's identity, whatever it says of its equality and its hash. It
+    holds the callable: nothing else gets the same ``id()`` meanwhile.
+    """
+
+    def __init__(self, given: Callable[[], str]) -> None:
+        self._given = given
+        # A bound method is another object at each mention.
+        owner, function = getattr(given, "__self__", None), getattr(given, "__func__", given)
+        self._ids = (id(owner), id(function)) if isinstance(given, MethodType) else (id(given),)
+
+    def __hash__(self) -> int:
+        return hash(self._ids)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _IdentityKey) and self._ids == other._ids
+
+
+def ask(path: str, what: str = "Passphrase") -> str:
+    """A person's answer.
+
+    :param what: what to ask for, below a line that says why it is asked again.
+    :raises PassphraseRequiredError: nobody is there.
+    """
+    try:
+        return person.ask(f"{what} for {path}: ", hidden=True)
+    except NobodyThereError as error:
+        raise PassphraseRequiredError(path=path, reason=str(error)) from None
+
+
+def ask_new(path: str) -> str:
+    """A passphrase that a person typed twice.
+
+    :raises PassphraseRequiredError: nobody is there.
+    """
+    notice = (
+        "rolevault keeps your AWS sessions in an encrypted file. Choose a passphrase for it.\n"
+        "If it is lost, delete the file. All that it costs is another MFA code.\n"
+    )
+    while True:
+        passphrase = ask(path, f"{notice}New passphrase")
+        if not passphrase:
+            notice = "It must not be empty.\n"
+        elif ask(path, "The same again") != passphrase:
+            notice = "The two differ.\n"
+        else:
+            _warn_if_short(path, passphrase)
+            return passphrase
+
+
+def _warn_if_short(path: str, passphrase: str) -> None:
+    if len(passphrase) < _SHORT:
+        logger.warning(
+            "The passphrase of %s has fewer than %d characters: whoever gets the file can "
+            "try many. Take four or five random words.",
+            path,
+            _SHORT,
+        )
+
+
+_process_secret = secrets.token_bytes(32)
+
+
+def _fingerprint(passphrase: str) -> bytes:
+    # Keyed by the process, so that the fingerprint is worth nothing outside it. Not
+    # OpenSSL's HMAC, whose first use takes a lock that could cross a fork.
+    text = passphrase.encode(errors="surrogatepass")
+    return hashlib.blake2b(text, key=_process_secret).digest()
+
+
+def _failed(option: str, rule: str) -> ConfigurationError:
+    return ConfigurationError(option=option, value="<not shown>", rule=rule)
+
+
+def _decode(data: bytes, option: str) -> str:
+    # One newline is the editor's or echo's; everything else may be meant.
+    data = data.removesuffix(b"\r\n" if data.endswith(b"\r\n") else b"\n")
+    if not data:
+        raise _failed(option, "what it gives is empty.")
+    # Not raised from the handler: UnicodeDecodeError holds the passphrase.
+    with contextlib.suppress(UnicodeDecodeError):
+        return data.decode()
+    raise _failed(option, "what it gives is not UTF-8.")
+
+
+def _read_file(file: str) -> str:
+    option = "ROLEVAULT_PASSPHRASE_FILE"
+    try:
+        with open(os.path.expanduser(file), "rb") as stream:
+            data = stream.read(_MOST + 1)
+    except OSError as error:
+        rule = f"the file cannot be read: {error.strerror}."
+        raise ConfigurationError(option=option, value=repr(file), rule=rule) from None
+    if len(data) > _MOST:
+        rule = f"the file holds more than {_MOST // 1024} KiB."
+        raise ConfigurationError(option=option, value=repr(file), rule=rule)
+    return _decode(data, option)
+
+
+def _run_command(line: str) -> str:
+    option = "ROLEVAULT_PASSPHRASE_COMMAND"
+    try:
+        output = command.run(command.split(line))
+    except command.CommandFailedError as error:
+        # Its arguments may be what nobody else should read.
+        program = repr(line.strip().partition(" ")[0] + " …")
+        raise ConfigurationError(option=option, value=program, rule=f"{error}.") from None
+    return _decode(output, option)

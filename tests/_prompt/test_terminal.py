@@ -1,0 +1,407 @@
+"""
+Asking at a real terminal: who can be asked, what stands on the screen, and in
+what state the terminal is left.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from conftest import Python
+from pty_user import CTRL_BACKSLASH, CTRL_C, CTRL_D, CTRL_Z, PtyUser
+
+if sys.platform == "win32":
+    pytest.skip("no pseudo-terminals", allow_module_level=True)
+
+#: ask.py PROMPT [hidden]: asks, and prints the answer or why there was none.
+ASK = """
+import sys
+from rolevault._prompt import person
+from rolevault._prompt.nobody_there import NobodyThereError
+try:
+    print("answer", repr(person.ask(sys.argv[1], hidden="hidden" in sys.argv)))
+except NobodyThereError as error:
+    print("nobody:", error)
+"""
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> str:
+    """The command line that asks, up to its arguments."""
+    script = tmp_path / "ask.py"
+    script.write_text(ASK)
+    return f"{sys.executable} {script}"
+
+
+def at_terminal(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> PtyUser:
+    return PtyUser([sys.executable, "-c", script, *arguments], {**os.environ, **(env or {})})
+
+
+def in_shell(command: str) -> PtyUser:
+    """The command in a shell without job control: all it starts is in the foreground."""
+    return PtyUser(["sh", "-c", command])
+
+
+def interactive_shell() -> PtyUser:
+    """A shell with job control, as a person sits at."""
+    person = PtyUser(["bash", "--norc", "--noprofile", "--noediting", "-i"])
+    person.type("PS1='ready> '\r")
+    person.sees("ready> '")
+    person.sees("ready> ")
+    return person
+
+
+def test_prompt_reaches_the_terminal_though_every_stream_is_redirected(
+    ask: str, tmp_path: Path
+) -> None:
+    """
+    The prompt and its answer go through /dev/tty: pipes and files see neither.
+    """
+    with in_shell(f"cd {tmp_path}; {ask} 'Code: ' </dev/null >out 2>err") as person:
+        person.sees("Code: ")
+        person.type("123456\r")
+        assert person.leaves() == 0
+    assert (tmp_path / "out").read_text() == "answer '123456'\n"
+    assert (tmp_path / "err").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("how", "screen"),
+    [("hidden", "Name: \nanswer 'one two '\n"), ("shown", "Name: one two \nanswer 'one two '\n")],
+)
+def test_what_is_typed_is_hidden_where_it_shall_be(how: str, screen: str) -> None:
+    """
+    Passphrases are not shown, codes are; the line ends on the screen either
+    way, and the answer is what was typed, spaces and all, without its newline.
+    """
+    with at_terminal(ASK, "Name: ", how) as person:
+        before = person.modes
+        person.sees("Name: ")
+        person.type("one two \r")
+        assert person.leaves() == 0
+        assert person.screen == screen
+        assert person.modes == before
+
+
+@pytest.mark.parametrize("end", [CTRL_C, CTRL_D, CTRL_BACKSLASH, "SIGTERM", "SIGHUP"])
+def test_terminal_shows_what_is_typed_again_however_a_hidden_prompt_ends(end: str) -> None:
+    """
+    Interrupted, closed, quit, terminated: the shell is not left silent, and the
+    half passphrase that was typed does not land in it.
+    """
+    script = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))" + ASK
+    with at_terminal(script, "Passphrase: ", "hidden") as person:
+        before = person.modes
+        person.sees("Passphrase: ")
+        assert not person.echo
+        if end.startswith("SIG"):
+            person.type("half")
+            time.sleep(0.5)  # the kernel hands it over in its own time
+            os.kill(person.process.pid, getattr(signal, end))
+            assert person.leaves() == -getattr(signal, end)
+        else:
+            person.type(end)
+            status = {CTRL_C: -signal.SIGINT, CTRL_D: 0, CTRL_BACKSLASH: -signal.SIGQUIT}[end]
+            assert person.leaves() == status
+        assert person.modes == before
+        assert "half" not in person.screen
+    if end == CTRL_D:
+        assert person.screen.endswith("nobody: the prompt was closed\n")
+
+
+@pytest.mark.parametrize("how", ["hidden", "shown"])
+def test_prompt_of_a_thread_ends_with_ctrl_c(how: str) -> None:
+    """
+    And so do those that wait for the terminal: where the main thread lives on, as
+    at Python's own prompt, what is typed next is for that; modes are as before.
+    """
+    script = (
+        "import threading\n"
+        "together = threading.Barrier(3)\n"
+        "def work():\n"
+        "    together.wait()\n"
+        + "".join(f"    {line}\n" for line in ASK.strip().splitlines())
+        + "threads = [threading.Thread(target=work) for _ in range(3)]\n"
+        "try:\n"
+        "    for each in threads: each.start()\n"
+        "    threading.Event().wait()\n"
+        "except KeyboardInterrupt:\n"
+        "    for each in threads: each.join()\n"
+        "    print('read', repr(input('>>> ')))\n"
+    )
+    with at_terminal(script, "Passphrase: ", how) as person:
+        before = person.modes
+        person.sees("Passphrase: ")
+        time.sleep(0.5)  # the others ask as well
+        person.type("half" + CTRL_C)
+        assert person.sees(">>> ").count("it was interrupted") == 3
+        assert person.modes == before
+        person.type("next\r")
+        assert person.leaves() == 0
+        assert "read 'next'\n" in person.screen
+
+
+def test_terminal_is_not_left_silent_by_a_thread_that_dies_in_its_prompt() -> None:
+    """
+    A daemon thread asks and the program ends: the interpreter does not wait for
+    it, so what it changed is put back at exit.
+    """
+    script = """
+import threading
+from rolevault._prompt import person
+threading.Thread(target=person.ask, args=("Passphrase: ",), kwargs={"hidden": True},
+                 daemon=True).start()
+threading.Event().wait()
+"""
+    with at_terminal(script) as person:
+        before = person.modes
+        person.sees("Passphrase: ")
+        assert not person.echo
+        person.type(CTRL_C)
+        person.leaves()
+        assert person.modes == before
+
+
+def test_a_signal_handler_of_the_application_stays_in_place() -> None:
+    """
+    Only signals that nobody handles are caught, and only while a prompt is up.
+    """
+    script = """
+import signal, sys
+from rolevault._prompt import person
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("the application's own end"))
+try:
+    person.ask("Passphrase: ", hidden=True)
+finally:
+    print(*(signal.getsignal(each).name for each in (signal.SIGHUP, signal.SIGTSTP)))
+"""
+    with at_terminal(script) as person:
+        person.sees("Passphrase: ")
+        person.process.terminate()
+        assert person.leaves() == 1
+        assert person.screen.endswith("SIG_DFL SIG_DFL\nthe application's own end\n")
+        assert person.echo
+
+
+def test_passphrase_stays_hidden_when_a_stopped_job_goes_on(ask: str) -> None:
+    """
+    Ctrl-Z at a hidden prompt, then fg: the shell has set its own modes, so the
+    prompt comes up again and hides again what is typed.
+    """
+    with interactive_shell() as person:
+        person.type(f"{ask} 'Pass''phrase: ' hidden\r")
+        person.sees("Passphrase: ")
+        person.type(CTRL_Z)
+        person.sees("Stopped")
+        person.sees("ready> ")
+        assert person.echo
+        person.type("fg\r")
+        person.sees("Passphrase: ")
+        assert not person.echo
+        person.type("swordfish\r")
+        person.sees("answer 'swordfish'")
+        person.sees("ready> ")
+        assert person.echo
+        assert person.screen.count("swordfish") == 1
+
+
+def test_prompt_of_a_job_that_is_put_into_the_background_fails_at_once(ask: str) -> None:
+    """
+    Ctrl-Z at a prompt, then bg: it would be stopped again for reading, with the
+    locks it holds. It ends with an error instead.
+    """
+    with interactive_shell() as person:
+        person.type(f"{ask} 'Pass''phrase: ' hidden\r")
+        person.sees("Passphrase: ")
+        person.type(CTRL_Z)
+        person.sees("ready> ")
+        person.type("bg\r")
+        person.sees("nobody: this is a background job of its terminal")
+        person.type("wait; jobs; echo 'no ''more'\r")
+        assert "Stopped" not in person.sees("no more")
+        assert person.echo
+
+
+def test_background_job_does_not_ask(ask: str) -> None:
+    """
+    A background job of a real shell: refused at once, neither stopped nor hung,
+    and the person's terminal is not touched.
+    """
+    with interactive_shell() as person:
+        person.type(f"{ask} 'Pass''phrase: ' hidden &\r")
+        person.sees("nobody: this is a background job of its terminal")
+        person.type("wait; jobs; echo 'no ''more'\r")
+        assert "Stopped" not in person.sees("no more")
+        assert "Passphrase: " not in person.screen
+
+
+def test_background_job_does_not_wait_for_the_prompt_of_another(ask: str, tmp_path: Path) -> None:
+    """
+    It could not ask afterwards either.
+    """
+    up = tmp_path / "up"
+    with interactive_shell() as person:
+        person.type(f"(until test -e {up}; do sleep 0.05; done; {ask} 'Two: ') & {ask} 'On''e: '\r")
+        person.sees("One: ")
+        up.touch()
+        person.sees("nobody: this is a background job of its terminal\n")
+        person.type("1\r")
+        person.sees("answer '1'")
+
+
+def test_process_without_a_terminal_does_not_ask(python: Python) -> None:
+    """
+    A session of its own, as of cron, systemd or setsid, has no terminal.
+    """
+    process = python(ASK, "Code: ", start_new_session=True)
+    assert process.communicate(timeout=60) == ("nobody: there is no terminal\n", "")
+
+
+def test_process_that_rolevault_started_does_not_ask() -> None:
+    """
+    ROLEVAULT_NESTED: its parent holds the terminal and waits for it.
+    """
+    with at_terminal(ASK, "Code: ", env={"ROLEVAULT_NESTED": "1"}) as person:
+        person.leaves()
+        assert person.screen == "nobody: this process was started by rolevault itself\n"
+
+
+def test_prompt_ends_when_the_terminal_is_closed(tmp_path: Path) -> None:
+    """
+    A program that outlives its terminal (nohup) is told that nobody is there.
+    """
+    script = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{ASK}"
+    out = tmp_path / "out"
+    command = f"exec {sys.executable} -c '{script.replace(chr(39), chr(34))}' 'Code: ' >{out} 2>&1"
+    with in_shell(command) as person:
+        person.sees("Code: ")
+        person.hang_up()
+        assert person.process.wait(60) == 0
+    assert out.read_text() in (
+        "nobody: the prompt was closed\n",
+        "nobody: the terminal was closed\n",
+    )
+
+
+def test_enter_ends_the_line_on_a_terminal_that_was_left_raw(ask: str) -> None:
+    """
+    Another program may have crashed in raw mode: the prompt still works, and
+    leaves the modes to whom they belong.
+    """
+    with in_shell(f"stty raw -echo; {ask} 'Code: '; stty -a") as person:
+        person.sees("Code: ")
+        person.type("123456\r")
+        person.sees("123456\n")
+        person.sees("answer '123456'")
+        person.leaves()
+        assert "-icanon" in person.screen
+
+
+def test_prompt_cannot_steer_the_terminal() -> None:
+    """
+    What STS answers or a path contains reaches the screen without control
+    characters: they can overwrite it, or type.
+    """
+    with at_terminal(ASK, "two\nlines\x1b]0;evil\x07\r\u202e: ") as person:
+        person.sees("two\nlines?]0;evil???: ")
+        person.type("\r")
+        person.leaves()
+
+
+def test_two_processes_do_not_ask_at_once(ask: str, tmp_path: Path) -> None:
+    """
+    One prompt per terminal at a time, also where all three streams of both are
+    redirected: the second comes when the first is answered.
+    """
+    files = [tmp_path / name for name in ("1", "2")]
+    jobs = " ".join(f"{ask} 'Code {f.name}: ' </dev/null >{f} 2>&1 &" for f in files)
+    with in_shell(f"{jobs} wait") as person:
+        person.sees("Code ")
+        # Time enough for the other to ask as well, if nothing held it.
+        time.sleep(1)
+        person.type("first\r")
+        person.sees("first\nCode ")
+        person.type("second\r")
+        person.leaves()
+        assert person.screen.count("Code ") == 2
+    answers = sorted(f.read_text() for f in files)
+    assert answers == ["answer 'first'\n", "answer 'second'\n"]
+
+
+def test_two_threads_do_not_ask_at_once() -> None:
+    """
+    Nor do two threads of a process, and each gets its own answer.
+    """
+    script = """
+from concurrent.futures import ThreadPoolExecutor
+from rolevault._prompt import person
+with ThreadPoolExecutor() as pool:
+    print(*pool.map(lambda n: person.ask(f"Code {n}: ", hidden=False), (1, 2)))
+"""
+    with at_terminal(script) as person:
+        person.sees("Code ")
+        time.sleep(0.2)
+        person.type("one\r")
+        person.sees("one\nCode ")
+        person.type("two\r")
+        person.leaves()
+        assert person.screen.splitlines()[-1] in ("one two", "two one")
+
+
+def test_waiting_for_the_terminal_ends(ask: str, tmp_path: Path) -> None:
+    """
+    Who waits too long for another's prompt is told so; it is not asked over it.
+    """
+    impatient = tmp_path / "impatient.py"
+    impatient.write_text(ASK.replace("try:", "person.terminal.PATIENCE_SECONDS = 0.1\ntry:"))
+    up = tmp_path / "up"
+    second = f"until test -e {up}; do sleep 0.05; done; {sys.executable} {impatient} 'Code 2: '"
+    with in_shell(f"{ask} 'Code 1: ' & {second}; wait") as person:
+        person.sees("Code 1: ")
+        up.touch()
+        person.sees("nobody: another process is asking at this terminal\n")
+        person.type("1\r")
+        person.sees("answer '1'")
+        assert "Code 2" not in person.screen
+
+
+def test_a_child_forked_during_a_prompt_does_not_hold_the_terminal(tmp_path: Path) -> None:
+    """
+    No lock crosses a fork: the child lives on, and the next prompt comes.
+    """
+    script = """
+import os, pathlib, sys, threading, time, warnings
+from rolevault._prompt import person
+warnings.simplefilter("ignore")  # that forking with threads is dangerous is the point
+def fork_when_told():
+    while not pathlib.Path(sys.argv[1]).exists():
+        time.sleep(0.01)
+    child = os.fork()
+    if child == 0:
+        time.sleep(100)
+        os._exit(0)
+    os.write(1, b"forked %d." % child)
+threading.Thread(target=fork_when_told).start()
+for prompt in ("First: ", "Second: "):
+    print(person.ask(prompt, hidden=False))
+"""
+    told = tmp_path / "told"
+    with at_terminal(script, str(told)) as person:
+        person.sees("First: ")
+        told.touch()
+        person.sees("forked ")
+        child = int(person.sees("."))
+        person.type("1\r")
+        try:
+            person.sees("Second: ")
+            person.type("2\r")
+            assert person.leaves() == 0
+        finally:
+            os.kill(child, signal.SIGKILL)
