@@ -9,10 +9,11 @@ import botocore.session
 from botocore.exceptions import ProfileNotFound
 
 from rolevault import _botocore_private
-from rolevault._boto.takeover import OriginalCredentials, is_async
+from rolevault._boto.takeover import OriginalCredentials
 from rolevault._roles.config_files import check_readable
 from rolevault._roles.profile import holds_other_settings
 from rolevault._roles.role import Options
+from rolevault._roles.validation import is_async
 from rolevault.errors import ConfigurationError
 
 
@@ -25,6 +26,9 @@ def check_session(session: Any, options: Options) -> None:
     if session is None:
         return
     rule = "must be a boto3.Session."
+    if session is options.get("source_session"):
+        rule = "it is the source_session too. Put the role into another session."
+        raise ConfigurationError(option="session", value=shown(session), rule=rule)
     if isinstance(session, boto3.Session):
         inner = _botocore_private.botocore_session(session)
         if not is_async(inner):
@@ -51,7 +55,10 @@ def default_session() -> boto3.Session:
 def suits(session: boto3.Session, options: Options) -> bool:
     """Whether a session has the profile and the region that the options name. A session
     with keys of its own always suits: the keys win, and a new session would not have them.
+    The source of the role never suits.
     """
+    if session is options.get("source_session"):
+        return False
     profile, region = options.get("profile"), options.get("region_name")
     has_own_keys = OriginalCredentials.of(_botocore_private.botocore_session(session)).has_own_keys
     as_asked = profile in (None, session.profile_name) and region in (None, session.region_name)

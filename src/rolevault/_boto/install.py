@@ -17,11 +17,11 @@ from rolevault._boto.default_session import (
     suits,
 )
 from rolevault._boto.installation import Installation, active, assign_role
-from rolevault._boto.takeover import is_async
 from rolevault._concurrency.fork_lock import IMPORT_LOCK, ForkLock
 from rolevault._roles import durations
 from rolevault._roles.resolve import check_options, resolve_role
 from rolevault._roles.role import Options
+from rolevault._roles.validation import is_async
 from rolevault.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def install(
         botocore chooses it. With ``role_arn``, only one that is named here.
     :param source_profile: whose credentials enter the role; without it, what the
         session would sign with otherwise.
+    :param source_session: a boto3 session whose credentials enter the role, instead of
+        ``source_profile``: keys that a script holds in memory, or another role's session.
     :param mfa_serial: the device's ARN or number; without one nobody is asked.
     :param mfa_callback: gets an ``MfaRequest`` and returns the code; or a command
         as a list of strings, that prints it within 30 s. Without it, a prompt.

@@ -19,12 +19,12 @@ from rolevault._boto.takeover import (
     UNRESOLVED,
     OriginalCredentials,
     defer_chain,
-    is_async,
     replace_chain,
     restore_chain,
 )
 from rolevault._concurrency.fork_lock import IMPORT_LOCK, ForkLock
 from rolevault._roles.role import METHOD, Role
+from rolevault._roles.validation import is_async
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,9 @@ _active: "Installation | None" = None
 
 #: The sessions that ``session()`` made. Each has a role of its own.
 _role_sessions: "WeakSet[botocore.session.Session]" = WeakSet()
+#: The sessions whose credentials enter a role. ``all_sessions`` leaves them alone: a role
+#: would be entered from itself.
+_source_sessions: "WeakSet[botocore.session.Session]" = WeakSet()
 #: The sessions that ``boto3.setup_default_session()`` made since ``install()``. If two
 #: threads call it at once, the session of one is no longer ``boto3.DEFAULT_SESSION``. Its
 #: clients must still have the role: else they would sign as the user, without a word.
@@ -65,6 +68,7 @@ class Installation:
     def begin(self) -> None:
         """Put the role in force. No other installation is in force at that time."""
         global _active
+        _remember_source(self.role)
         _observe_new_sessions(True)
         _active = self
         self._replace_target()
@@ -89,7 +93,7 @@ class Installation:
         target = _botocore_private.botocore_session(self.target)
         if session is target or not self.in_force:
             return self.in_force
-        if session in _role_sessions:
+        if session in _role_sessions or session in _source_sessions:
             return False
         profile = session.instance_variables().get("profile")
         if profile not in (None, self.role.profile, target.instance_variables().get("profile")):
@@ -116,7 +120,8 @@ class Installation:
         if original.has_own_keys:
             logger.warning(
                 "The session has keys of its own, or from a provider that does not say its "
-                "method, and they win over the role."
+                "method, and they win over the role. To enter the role with these keys, pass "
+                "source_session= instead of session=."
             )
             return
         with _state_lock.lock:
@@ -132,8 +137,14 @@ def active() -> Installation | None:
 def assign_role(role: Role, session: botocore.session.Session) -> None:
     """Give a session a role of its own, whatever is installed."""
     _role_sessions.add(session)
+    _remember_source(role)
     original = OriginalCredentials.of(session)
     replace_chain(session, lambda: _with_role(role, session, original.build(session)))
+
+
+def _remember_source(role: Role) -> None:
+    if role.source_session is not None:
+        _source_sessions.add(_botocore_private.botocore_session(role.source_session))
 
 
 def _observe_new_sessions(on: bool) -> None:

@@ -10,6 +10,7 @@ from rolevault._boto.refused_keys import RefusedKeyRetry
 from rolevault._concurrency.fork_lock import ForkLock
 from rolevault._roles.role import METHOD, Role
 from rolevault._signin.role_chain import RoleChain
+from rolevault.errors import ConfigurationError
 
 
 class RoleVaultProvider(CredentialProvider):
@@ -39,16 +40,29 @@ class RoleVaultProvider(CredentialProvider):
         self._is_wanted = is_wanted
         self._load_lock = ForkLock()
         self._credentials: RoleCredentials | None = None
+        self._is_loading = False
 
     def load(self) -> RoleCredentials | None:
         """The credentials, the same object for every thread. Nobody is asked before they
         sign. None where the role was uninstalled meanwhile: the chain goes on.
 
         :raises BotoCoreError: the profile's sources contradict each other.
+        :raises ConfigurationError: a ``source_session`` leads back to this session.
         """
         with self._load_lock.lock:
+            if self._is_loading:
+                raise ConfigurationError(
+                    option="source_session",
+                    value=repr(self._role.source_session),
+                    rule="its credentials come from the role that it enters. Enter one of the "
+                    "two roles from another session.",
+                )
             if self._credentials is None:
-                credentials = RoleCredentials(self._chain.renewal(self._role))
+                self._is_loading = True
+                try:
+                    credentials = RoleCredentials(self._chain.renewal(self._role))
+                finally:
+                    self._is_loading = False
                 if not self._is_wanted():
                     return None
                 self._credentials = credentials

@@ -3,7 +3,6 @@ may resolve credentials at once; botocore has no lock there.
 """
 
 import contextlib
-import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -144,10 +143,3 @@ def standard_chain(session: botocore.session.Session) -> CredentialResolver:
     return botocore.credentials.create_credential_resolver(
         session, region_name=_botocore_private.last_region(session)
     )
-
-
-def is_async(session: botocore.session.Session) -> bool:
-    """Whether the session wants async credentials, as aiobotocore's sessions do, which
-    derive from botocore's.
-    """
-    return inspect.iscoroutinefunction(session.get_credentials)

@@ -26,8 +26,12 @@ from rolevault.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
-#: An option, and the setting of another name that it replaces too.
-_REPLACED = {"source_profile": "credential_source", "mfa_callback": "mfa_process"}
+#: An option, and the settings of other names that it replaces too.
+_REPLACED = {
+    "source_profile": ("credential_source",),
+    "source_session": ("source_profile", "credential_source"),
+    "mfa_callback": ("mfa_process",),
+}
 
 
 def check_options(role_arn: str | None, options: Options) -> None:
@@ -79,7 +83,7 @@ def _merge(role_arn: str | None, options: Options, session: botocore.session.Ses
         check_readable(session)
         raise ProfileNotFound(profile=named)
     if profile is not None:
-        replaced = [_REPLACED[option] for option in given if option in _REPLACED]
+        replaced = [name for option in given for name in _REPLACED.get(option, ())]
         values = role_values(session, profile, (*given, *replaced))
     return Role(
         **{**values, **given},
@@ -102,6 +106,8 @@ def _check_source(role: Role, session: botocore.session.Session, option: str | N
             "Add it, or name another profile."
         )
         raise ConfigurationError(option="source_profile", value=repr(option), rule=rule)
+    if role.source_session is not None:
+        return
     has_source = role.source_profile is not None or role.credential_source is not None
     if role.arn_from_profile:
         check_sources(session, vars(role), (role.profile or "default",))

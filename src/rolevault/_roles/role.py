@@ -13,6 +13,8 @@ from rolevault._roles import validation
 from rolevault._vault.canonical_json import digest
 
 if TYPE_CHECKING:
+    import boto3
+
     from rolevault._prompt.mfa_request import MfaCallback
 
 _MFA_ARN_NAME = re.compile(r"arn:[^:]+:iam::[^:]*:mfa/(?:.*/)?([^/]+)")
@@ -36,6 +38,7 @@ class Options(TypedDict, total=False):
 
     profile: str | None
     source_profile: str | None
+    source_session: "boto3.Session | None"
     mfa_serial: str | None
     mfa_callback: "MfaCallback | None"
     mfa_session_seconds: int
@@ -83,6 +86,7 @@ class Role:
     role_arn: str = _option(validation.role_arn, MISSING, profile=True)
     profile: str | None = _option(validation.profile)
     source_profile: str | None = _option(validation.source_profile, profile=True)
+    source_session: "boto3.Session | None" = _option(validation.source_session)
     mfa_serial: str | None = _option(validation.mfa_serial, profile=True)
     # No repr: the seed of an MFA device can stand in a command. No comparison: install()
     # compares callables by identity.
@@ -120,6 +124,9 @@ class Role:
             if "check" in each.metadata and (value is not None or each.default is not None):
                 value = each.metadata["check"](each.name, value)
                 object.__setattr__(self, each.name, value)
+        if self.source_session is not None and self.source_profile is not None:
+            rule = "pass source_profile= or source_session=, not both."
+            raise validation.refusal("source_session", self.source_session, rule)
 
     def upper_role(self, values: Mapping[str, Any]) -> "Role":
         """The role of a source profile, through which this one is entered: asked for and

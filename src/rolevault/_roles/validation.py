@@ -7,12 +7,17 @@ A check takes an option's name and value, and returns the value in a form that n
 change later. It raises ``ConfigurationError``.
 """
 
+import inspect
 import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import boto3
+import botocore.session
+
+from rolevault import _botocore_private
 from rolevault._concurrency.fork_lock import IMPORT_LOCK
 from rolevault.errors import ConfigurationError
 
@@ -98,6 +103,20 @@ def mfa_callback(option: str, value: object) -> object:
     if not argv or not argv[0]:
         raise refusal_of_secret(option, rule)
     return argv
+
+
+def source_session(option: str, value: object) -> object:
+    """A boto3 session whose credentials are not async."""
+    if isinstance(value, boto3.Session) and not is_async(_botocore_private.botocore_session(value)):
+        return value
+    raise refusal(option, value, "must be a boto3.Session.")
+
+
+def is_async(session: botocore.session.Session) -> bool:
+    """Whether a botocore session wants async credentials, as aiobotocore's sessions do,
+    which derive from botocore's.
+    """
+    return inspect.iscoroutinefunction(session.get_credentials)
 
 
 def policy(option: str, value: object) -> object:

@@ -8,7 +8,6 @@ import botocore.session
 from botocore.credentials import AssumeRoleWithWebIdentityProvider, CredentialResolver
 
 from rolevault import _botocore_private
-from rolevault._roles import source_identity
 from rolevault._roles.profile import chosen_profile, is_role, is_upper_role, role_values, settings
 from rolevault._roles.role import Role
 from rolevault._roles.source_rules import check_source
@@ -17,6 +16,7 @@ from rolevault._signin.fetcher import Fetcher
 from rolevault._signin.renewal import Renewal
 from rolevault._signin.session_store import store_for
 from rolevault._signin.source_credentials import SourceCredentials
+from rolevault._signin.source_session import from_role, from_session
 from rolevault._signin.sts_client import StsClientFactory
 from rolevault._vault.vault import Vault
 
@@ -45,6 +45,8 @@ class RoleChain:
 
     def _source(self, role: Role, visited: Sequence[str]) -> SourceCredentials:
         session = self._session
+        if role.source_session is not None:
+            return from_session(role.source_session)
         if role.arn_from_profile:
             visited = (*visited, role.profile or "default")
             check_source(session, vars(role), visited)
@@ -64,7 +66,7 @@ class RoleChain:
         methods = [provider.METHOD for provider in rest.providers]
         if is_role(settings(session, profile)) and "assume-role" in methods:
             before = CredentialResolver(rest.providers[: methods.index("assume-role")])
-            return self._from_session_profile(role, profile, before)
+            return from_role(before, lambda: self._upper_role(role, profile, ()))
         return source_credentials.from_chain(session, rest)
 
     def _leave_environment_out(self, rest: CredentialResolver, profile: str) -> None:
@@ -79,32 +81,8 @@ class RoleChain:
     def _from_profile(self, role: Role, profile: str, visited: Sequence[str]) -> SourceCredentials:
         if not is_upper_role(self._session, profile):
             return source_credentials.from_profile(self._session, profile)
-        upper = self._upper_role(role, profile, visited)
-        return SourceCredentials(_identity(upper), lambda: None, lambda: upper)
-
-    def _from_session_profile(
-        self, role: Role, profile: str, before: CredentialResolver
-    ) -> SourceCredentials:
-        """The session's own chain, with our renewal where botocore would enter the role of
-        the session's profile.
-
-        :param before: what botocore asks before that.
-        """
-        identity = source_identity.before_profiles(before)
-        if "access_key_id" in identity:
-            # The profile is probably not asked. As in botocore, what is wrong with it is an
-            # error only once it is.
-            return SourceCredentials(
-                identity, before.load_credentials, lambda: self._upper_role(role, profile, ())
-            )
-        upper = self._upper_role(role, profile, ())
-        identity = {**identity, **_identity(upper)}
-        return SourceCredentials(identity, before.load_credentials, lambda: upper)
+        return from_role(CredentialResolver([]), lambda: self._upper_role(role, profile, visited))
 
     def _upper_role(self, role: Role, profile: str, visited: Sequence[str]) -> Renewal:
         values = role_values(self._session, profile)
         return self.renewal(role.upper_role(values), visited)
-
-
-def _identity(upper: Renewal) -> source_identity.Identity:
-    return {"hop": upper.fetcher.key}
