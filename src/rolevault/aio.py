@@ -205,7 +205,7 @@ class AioRoleCredentials(AioRefreshableCredentials):
         return self.renewal.refresh_needed(refresh_in)
 
     def __repr__(self) -> str:
-        return f"AioRoleCredentials({self.renewal.role.role_arn!r})"
+        return f"AioRoleCredentials({self.renewal.role.name!r})"
 
 
 class AioRoleVaultProvider(CredentialProvider):

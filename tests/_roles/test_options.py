@@ -181,7 +181,7 @@ def test_options_and_role_agree() -> None:
         "credential_source",
         "mfa_process",
         "duration_from_profile",
-        "arn_from_profile",
+        "is_from_profile",
         "profile_is_explicit",
     }
     for name, annotation in options.items():

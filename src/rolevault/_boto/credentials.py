@@ -48,7 +48,7 @@ class RoleCredentials(RefreshableCredentials):
     account_id: Any = property(lambda self: self.renewal.role.account_id)
 
     def __repr__(self) -> str:
-        return f"RoleCredentials({self.renewal.role.role_arn!r})"
+        return f"RoleCredentials({self.renewal.role.name!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("role credentials cannot be pickled or copied; make a session there")

@@ -45,7 +45,8 @@ def install(
     from the vault where it can. A second call that comes to the same role, with
     equal options, does nothing; another one replaces the first.
 
-    :param role_arn: the role to assume; without it, the profile's.
+    :param role_arn: the role to assume; without it, the profile's. Where there is none but
+        an ``mfa_serial``, the user's own MFA session signs.
     :param session: a boto3 session to use instead of the default one.
     :param all_sessions: also serve sessions that others make later, for
         libraries that do; never one with another explicit profile, keys of its

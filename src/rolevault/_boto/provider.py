@@ -105,7 +105,7 @@ def insert_provider(provider: CredentialProvider, role: Role, chain: CredentialR
     expect.
     """
     methods = [each.METHOD for each in chain.providers]
-    if not role.arn_from_profile or "assume-role" not in methods:
+    if not role.is_from_profile or "assume-role" not in methods:
         chain.providers.insert(0, provider)
         return
     if role.profile_is_explicit:

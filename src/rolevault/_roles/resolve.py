@@ -4,6 +4,8 @@ surprise the user is logged.
 
 import logging
 import os
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import botocore.session
@@ -32,6 +34,9 @@ _REPLACED = {
     "source_session": ("source_profile", "credential_source"),
     "mfa_callback": ("mfa_process",),
 }
+
+#: What only AssumeRole takes.
+_ROLE_ONLY = {each.name for each in fields(Role) if each.metadata.get("role_only")}
 
 
 def check_options(role_arn: str | None, options: Options) -> None:
@@ -75,21 +80,37 @@ def _merge(role_arn: str | None, options: Options, session: botocore.session.Ses
     given = _given(role_arn, options)
     named: str | None = given.get("profile")
     profile = named
-    values: dict[str, Any] = {}
+    ignored: set[str] = set()
     if role_arn is None:
         profile = named or chosen_profile(session)
-        require_role(session, profile)
-    elif named is not None and named not in session.available_profiles:
+        if _asks_for_user_session(given, settings(session, profile)):
+            ignored = _ROLE_ONLY
+            if "mfa_serial" in given:
+                profile = named
+        else:
+            require_role(session, profile)
+    if named is not None and named not in session.available_profiles:
         check_readable(session)
         raise ProfileNotFound(profile=named)
+    values: dict[str, Any] = {}
     if profile is not None:
         replaced = [name for option in given for name in _REPLACED.get(option, ())]
-        values = role_values(session, profile, (*given, *replaced))
+        values = role_values(session, profile, {*given, *replaced, *ignored})
     return Role(
         **{**values, **given},
-        arn_from_profile=role_arn is None,
+        is_from_profile="role_arn" in values or ("mfa_serial" in values and role_arn is None),
         profile_is_explicit=named is not None,
     )
+
+
+def _asks_for_user_session(given: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether a user's own MFA session is asked for: there is a device and no role.
+
+    :param given: the options, without a ``role_arn``.
+    :param found: the settings of the profile.
+    """
+    has_device = "mfa_serial" in given or "mfa_serial" in found
+    return has_device and "role_arn" not in found and not given.keys() & _ROLE_ONLY
 
 
 def _check_source(role: Role, session: botocore.session.Session, option: str | None) -> None:
@@ -109,7 +130,7 @@ def _check_source(role: Role, session: botocore.session.Session, option: str | N
     if role.source_session is not None:
         return
     has_source = role.source_profile is not None or role.credential_source is not None
-    if role.arn_from_profile:
+    if role.role_arn is not None and role.is_from_profile:
         check_sources(session, vars(role), (role.profile or "default",))
     elif has_source or (role.profile is not None and is_role(settings(session, role.profile))):
         # The profile's own role is not entered: to meet it as a source is no loop.
@@ -135,13 +156,14 @@ def _chain_enters_role(session: botocore.session.Session) -> bool:
 def _log_surprises(role: Role, session: botocore.session.Session) -> None:
     # botocore takes an empty variable for none.
     keys = os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY")
-    profile_may_lose = role.arn_from_profile and not role.profile_is_explicit
+    profile_may_lose = role.is_from_profile and not role.profile_is_explicit
     if profile_may_lose and keys and not names_profile(session):
         logger.warning(
             "AWS_ACCESS_KEY_ID is set and wins over profile %s in botocore's chain: requests are "
-            "signed with that key and not with the role. Unset it, or name the profile with "
+            "signed with that key and not with the %s. Unset it, or name the profile with "
             "profile=.",
             role.profile,
+            "role" if role.role_arn is not None else "MFA session",
         )
     is_wish = role.duration_from_profile and role.mfa_serial
     if is_wish and (role.duration_seconds or 0) > CHAINED_SECONDS:

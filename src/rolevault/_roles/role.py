@@ -6,7 +6,7 @@ import getpass
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from rolevault._roles import validation
@@ -61,6 +61,7 @@ def _option(
     *,
     profile: bool = False,
     upper_roles: bool = False,
+    role_only: bool = False,
     **arguments: Any,
 ) -> Any:
     """A field of ``Role``.
@@ -69,8 +70,14 @@ def _option(
     :param profile: a profile in ``~/.aws/config`` can give it, under the same name.
     :param upper_roles: the roles of source profiles take it over from the role that is
         entered through them.
+    :param role_only: only AssumeRole takes it, so it means nothing without a role.
     """
-    metadata = {"check": check, "profile": profile, "upper_roles": upper_roles}
+    metadata = {
+        "check": check,
+        "profile": profile,
+        "upper_roles": upper_roles,
+        "role_only": role_only,
+    }
     if "default_factory" not in arguments:
         arguments["default"] = default
     return field(metadata=metadata, **arguments)
@@ -78,12 +85,13 @@ def _option(
 
 @dataclass(frozen=True)
 class Role:
-    """One role and how to enter it. Names are those of ``~/.aws/config`` and STS.
+    """One role and how to enter it; without ``role_arn``, a user's own MFA session. Names are
+    those of ``~/.aws/config`` and STS.
 
     :raises ConfigurationError: at construction, naming option, value and rule.
     """
 
-    role_arn: str = _option(validation.role_arn, MISSING, profile=True)
+    role_arn: str | None = _option(validation.role_arn, profile=True)
     profile: str | None = _option(validation.profile)
     source_profile: str | None = _option(validation.source_profile, profile=True)
     source_session: "boto3.Session | None" = _option(validation.source_session)
@@ -94,14 +102,16 @@ class Role:
         validation.mfa_callback, upper_roles=True, repr=False, compare=False
     )
     mfa_session_seconds: int = _option(validation.mfa_session_seconds, 43200, upper_roles=True)
-    duration_seconds: int | None = _option(validation.duration_seconds, profile=True)
-    role_session_name: str | None = _option(validation.name, profile=True)
-    external_id: str | None = _option(validation.external_id, profile=True)
-    policy: str | None = _option(validation.policy)
-    policy_arns: Sequence[str] = _option(validation.policy_arns, ())
-    tags: Mapping[str, str] = _option(validation.tags, default_factory=dict)
-    transitive_tag_keys: Sequence[str] = _option(validation.transitive_tag_keys, ())
-    source_identity: str | None = _option(validation.name)
+    duration_seconds: int | None = _option(
+        validation.duration_seconds, profile=True, role_only=True
+    )
+    role_session_name: str | None = _option(validation.name, profile=True, role_only=True)
+    external_id: str | None = _option(validation.external_id, profile=True, role_only=True)
+    policy: str | None = _option(validation.policy, role_only=True)
+    policy_arns: Sequence[str] = _option(validation.policy_arns, (), role_only=True)
+    tags: Mapping[str, str] = _option(validation.tags, default_factory=dict, role_only=True)
+    transitive_tag_keys: Sequence[str] = _option(validation.transitive_tag_keys, (), role_only=True)
+    source_identity: str | None = _option(validation.name, role_only=True)
     region_name: str | None = _option(validation.region_name)
     passphrase: str | Callable[[], str] | None = _option(
         validation.passphrase, upper_roles=True, repr=False, compare=False
@@ -113,7 +123,7 @@ class Role:
     mfa_process: str | None = _option(validation.mfa_process, profile=True, repr=False)
 
     # How the role was named.
-    arn_from_profile: bool = False
+    is_from_profile: bool = False
     profile_is_explicit: bool = False
     # Such a duration is a wish: where STS allows less, the role gets less.
     duration_from_profile: bool = False
@@ -127,6 +137,11 @@ class Role:
         if self.source_session is not None and self.source_profile is not None:
             rule = "pass source_profile= or source_session=, not both."
             raise validation.refusal("source_session", self.source_session, rule)
+        if self.role_arn is None and self.mfa_serial is None:
+            raise validation.refusal("role_arn", None, "there is neither a role nor a device.")
+        if self.role_arn is None and self.mfa_session_seconds == 0:
+            rule = "must not be 0 without a role: the MFA session is what signs."
+            raise validation.refusal("mfa_session_seconds", 0, rule)
 
     def upper_role(self, values: Mapping[str, Any]) -> "Role":
         """The role of a source profile, through which this one is entered: asked for and
@@ -139,21 +154,30 @@ class Role:
             for each in fields(self)
             if each.metadata.get("upper_roles")
         }
-        return Role(**{**taken_over, **values, "arn_from_profile": True})
+        return Role(**{**taken_over, **values, "is_from_profile": True})
 
     @property
-    def partition(self) -> str:
-        """``aws``, ``aws-cn``, …"""
-        return self.role_arn.split(":", 2)[1]
+    def name(self) -> str:
+        """What messages call it: the ARN of the role, else the device of the user."""
+        return self.role_arn or f"MFA session of {self.mfa_serial}"
+
+    @property
+    def partition(self) -> str | None:
+        """``aws``, ``aws-cn``, …; None where a device has no ARN."""
+        arn = self.role_arn or self.mfa_serial or ""
+        return arn.split(":", 2)[1] if arn.startswith("arn:") else None
 
     @property
     def account_id(self) -> str | None:
-        """The account of the role, known from its ARN without signing in."""
-        return self.role_arn.split(":", 5)[4] or None
+        """The account of the role or the user, known from an ARN without signing in."""
+        arn = self.role_arn or self.mfa_serial or ""
+        return arn.split(":", 5)[4] or None if arn.startswith("arn:") else None
 
     @property
     def purpose(self) -> str:
         """What a code is for, as people read it."""
+        if self.role_arn is None:
+            return "to open the MFA session of a user"
         name = self.role_arn.rsplit("/", 1)[-1]
         return f"to enter role {name} of account {self.account_id or '(none)'}"
 

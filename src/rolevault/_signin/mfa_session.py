@@ -105,6 +105,13 @@ class MfaSession:
 
         return _opening.run((self._store, self.key, not_before), purpose, work)
 
+    def forget(self, access_key_id: str, purpose: str) -> None:
+        """Delete the session with this key from the store, if it is still there."""
+        with self._store.sign_in_lock("device", self.key, purpose):
+            for key, entry in self._store.read().items():
+                if entry.get("device") == self.key and StsSession(entry).keys[0] == access_key_id:
+                    self._store.write({key: None})
+
     def forget_denial(self) -> None:
         if self._store.is_denied(self._denied_key):
             self._store.write({self._denied_key: None})

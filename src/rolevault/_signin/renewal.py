@@ -22,6 +22,7 @@ from rolevault._roles.role import Role
 from rolevault._signin.assume_role import CodeNeededError
 from rolevault._signin.fetcher import Fetcher
 from rolevault._signin.sts_session import StsSession
+from rolevault._signin.user_fetcher import UserFetcher
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,9 @@ class Renewal:
     """
 
     def __init__(
-        self, fetcher: Fetcher, on_renewed: Callable[[datetime], object] = lambda expires: None
+        self,
+        fetcher: Fetcher | UserFetcher,
+        on_renewed: Callable[[datetime], object] = lambda expires: None,
     ) -> None:
         self.fetcher = fetcher
         self.on_renewed = on_renewed
@@ -68,7 +71,7 @@ class Renewal:
         return current.session.expires if current is not None else None
 
     def __repr__(self) -> str:
-        return f"Renewal({self.role.role_arn!r})"
+        return f"Renewal({self.role.name!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Renewal holds secrets: it cannot be pickled or copied")

@@ -18,6 +18,7 @@ from rolevault._signin.session_store import store_for
 from rolevault._signin.source_credentials import SourceCredentials
 from rolevault._signin.source_session import from_role, from_session
 from rolevault._signin.sts_client import StsClientFactory
+from rolevault._signin.user_fetcher import UserFetcher
 from rolevault._vault.vault import Vault
 
 
@@ -41,13 +42,14 @@ class RoleChain:
         """
         store = store_for(Vault(role.vault_path, role.passphrase))
         sts = StsClientFactory(self._session, role.partition)
-        return Renewal(Fetcher(role, self._source(role, visited), store, sts))
+        fetcher = Fetcher if role.role_arn is not None else UserFetcher
+        return Renewal(fetcher(role, self._source(role, visited), store, sts))
 
     def _source(self, role: Role, visited: Sequence[str]) -> SourceCredentials:
         session = self._session
         if role.source_session is not None:
             return from_session(role.source_session)
-        if role.arn_from_profile:
+        if role.role_arn is not None and role.is_from_profile:
             visited = (*visited, role.profile or "default")
             check_source(session, vars(role), visited)
         if role.credential_source is not None:

@@ -55,9 +55,12 @@ def redacted_errors() -> Iterator[None]:
 
 
 class StsClientFactory:
-    """Makes clients of STS for one session and one partition."""
+    """Makes clients of STS for one session and one partition.
 
-    def __init__(self, session: botocore.session.Session, partition: str) -> None:
+    :param partition: None where nothing tells.
+    """
+
+    def __init__(self, session: botocore.session.Session, partition: str | None) -> None:
         self._session = session
         self._partition = partition
         # The region of the client that asks first for the role's credentials.
@@ -107,10 +110,10 @@ class StsClientFactory:
         session = self._session
         region = session.get_config_variable("region") or self._first_region
         region = region or _botocore_private.last_region(session)
-        default = _PARTITION_REGIONS.get(self._partition)
+        default = _PARTITION_REGIONS.get(self._partition or "aws")
         if region is None:
             return default
-        if default is None or self.endpoint is not None:
+        if self._partition is None or default is None or self.endpoint is not None:
             return str(region)
         # A region of another partition cannot know the role.
         try:
