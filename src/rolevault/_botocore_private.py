@@ -1,5 +1,5 @@
-"""The names that boto3 and botocore do not promise, each with the reason why no
-public one will do. A test fails, naming it, when one goes.
+"""The names that boto3 and botocore do not promise, each with the reason why no public name
+serves. When a release drops one, a test fails and names it.
 """
 
 from collections.abc import Callable
@@ -17,23 +17,23 @@ from botocore.credentials import (
 
 
 def botocore_session(session: boto3.Session) -> botocore.session.Session:
-    """``boto3.Session._session``: a boto3 session that was made without
-    ``botocore_session=`` shows its botocore session nowhere else.
+    """``boto3.Session._session``. A boto3 session that was made without
+    ``botocore_session=`` gives no other access to its botocore session.
     """
     return session._session
 
 
 def resolved(session: botocore.session.Session) -> Credentials | None:
-    """``Session._credentials``: the public ``get_credentials()`` would resolve
-    them, from the network where need be.
+    """``Session._credentials``. The public ``get_credentials()`` would resolve the
+    credentials, from the network if necessary.
     """
     found: Credentials | None = cast(Any, session)._credentials
     return found
 
 
 def set_resolved(session: botocore.session.Session, credentials: Credentials | None) -> None:
-    """``Session._credentials`` again: the public ``set_credentials()`` can make
-    new static ones only, and cannot clear them.
+    """``Session._credentials`` again. The public ``set_credentials()`` can only make new
+    static credentials, and cannot clear them.
     """
     cast(Any, session)._credentials = credentials
 
@@ -41,10 +41,9 @@ def set_resolved(session: botocore.session.Session, credentials: Credentials | N
 def credential_provider(
     session: botocore.session.Session,
 ) -> tuple[CredentialResolver | None, Callable[[], CredentialResolver] | None]:
-    """``Session._components``, and of it ``_components`` and ``_deferred``: the
-    chain, if it was built, else what will build it. The public
-    ``get_component()`` builds it, for good and before the first client's region
-    is known.
+    """The credential chain, if it was built, and else what will build it: ``_components``
+    and ``_deferred`` of ``Session._components``. The public ``get_component()`` builds the
+    chain, for good, and before the region of the first client is known.
     """
     locator = cast(Any, session)._components
     name = "credential_provider"
@@ -52,9 +51,8 @@ def credential_provider(
 
 
 def last_region(session: botocore.session.Session) -> str | None:
-    """``Session._last_client_region_used``: the region of
-    ``client(…, region_name=…)``, by which botocore itself chooses its STS
-    endpoint where the session has no region.
+    """``Session._last_client_region_used``: the region of ``client(…, region_name=…)``. By
+    it botocore chooses its own STS endpoint where the session has no region.
     """
     region: str | None = cast(Any, session)._last_client_region_used
     return region
@@ -63,18 +61,18 @@ def last_region(session: botocore.session.Session) -> str | None:
 def profile_chain(
     session: botocore.session.Session, profile: str, region: str | None
 ) -> CredentialResolver:
-    """``credentials.ProfileProviderBuilder``, public by name and internal by its
-    docstring: what botocore itself asks for a source profile's credentials, in
-    its order and with the session's own settings, without the environment's.
+    """``credentials.ProfileProviderBuilder``, whose name is public and whose docstring says
+    that it is internal. It gives what botocore asks for the credentials of a source profile,
+    in botocore's order and with the session's settings, without the environment.
 
-    :param region: where a web identity is shown, if the session has none.
+    :param region: of the STS that takes a web identity, if the session has no region.
     """
     builder = ProfileProviderBuilder(session, region_name=region)
     return CredentialResolver(builder.providers(profile_name=profile, disable_env_vars=True))
 
 
 def set_expiry(credentials: RefreshableCredentials, expiry: datetime) -> None:
-    """``RefreshableCredentials._expiry_time``: other tools read it, because
-    botocore has no public name for when credentials end.
+    """``RefreshableCredentials._expiry_time``. Other tools read it, because botocore has no
+    public name for the end of credentials.
     """
     cast(Any, credentials)._expiry_time = expiry

@@ -24,9 +24,9 @@ class RoleVaultError(BotoCoreError):
 
 
 class ConfigurationError(RoleVaultError, ValueError):
-    """An option or a profile cannot be used. Raised by ``install()`` and
-    ``session()`` themselves; by the first request only where it finds no source
-    credentials, and a file that may hold them cannot be read.
+    """An option or a profile cannot be used. ``install()`` and ``session()`` raise it; the
+    first request raises it only where it finds no source credentials, and a file that may
+    hold them cannot be read.
 
     ``value`` is what was given, as text ready to print.
     """
@@ -41,8 +41,8 @@ class ConfigurationError(RoleVaultError, ValueError):
 
 
 class PassphraseRequiredError(RoleVaultError):
-    """The vault is locked, no source of a passphrase is configured, and there is
-    no terminal to ask at.
+    """The vault is locked, no source of its passphrase is configured, and there is no
+    terminal to ask at.
     """
 
     fmt = (
@@ -72,8 +72,8 @@ class WrongPassphraseError(RoleVaultError):
 
 
 class PassphraseRotatedError(RoleVaultError):
-    """Another process gave the vault a new passphrase, and the passphrase this
-    process was given opens it no longer. Nothing was written.
+    """Another process gave the vault a new passphrase, and the passphrase that this process
+    was given no longer opens the vault. Nothing was written.
     """
 
     fmt = (
@@ -87,8 +87,8 @@ class PassphraseRotatedError(RoleVaultError):
 
 
 class VaultDamagedError(RoleVaultError):
-    """The file is not a whole vault: cut, altered by accident, or no vault at
-    all. It is left as it is.
+    """The file is not a whole vault: it was cut, or altered by accident, or never was a
+    vault. It is left as it is.
     """
 
     fmt = (
@@ -103,8 +103,8 @@ class VaultDamagedError(RoleVaultError):
 
 
 class VaultTamperedError(RoleVaultError):
-    """The file's checksum holds and its seal does not: somebody altered it on
-    purpose. It is left as it is.
+    """The file's checksum is right and its seal is not: somebody altered the file on purpose.
+    It is left as it is.
     """
 
     fmt = (
@@ -133,7 +133,7 @@ class VaultVersionError(RoleVaultError):
 
 
 class UnsupportedPlatformError(RoleVaultError):
-    """This Python, its OpenSSL or this system cannot do what the vault needs."""
+    """This Python, its OpenSSL, or this system lacks what the vault needs."""
 
     fmt = "{feature} is not available here: {reason}. {remedy}"
     feature: str
@@ -145,8 +145,8 @@ class UnsupportedPlatformError(RoleVaultError):
 
 
 class InsecureVaultError(RoleVaultError):
-    """The place, the owner or the permissions of the file or its directory let
-    others in. Nothing was read or written.
+    """Other users can get at the file or its directory, because of its place, owner or
+    permissions. Nothing was read or written.
     """
 
     fmt = "{path} cannot be trusted: {reason}. {remedy}"
@@ -159,7 +159,7 @@ class InsecureVaultError(RoleVaultError):
 
 
 class VaultLockedError(RoleVaultError):
-    """Another process held the vault's write lock all the time."""
+    """Another process held the vault's write lock for too long."""
 
     fmt = (
         "{path} is being written by another process ({holder}) and did not become free "
@@ -174,7 +174,7 @@ class VaultLockedError(RoleVaultError):
 
 
 class MfaRequiredError(RoleVaultError):
-    """A code is needed, and there is nobody who could type it."""
+    """A code is needed, and nobody is there to type it."""
 
     fmt = (
         "A code of {serial} is needed ({purpose}) and there is nobody to ask: {reason}. "
@@ -205,7 +205,7 @@ class MfaFailedError(RoleVaultError):
 
 
 class SignInTimeoutError(RoleVaultError):
-    """Another process or thread is signing in and did not finish."""
+    """Another process or thread is signing in, and did not finish in time."""
 
     fmt = (
         "Waited {seconds:g} s for {holder}, which is signing in ({purpose}). "

@@ -1,5 +1,5 @@
-"""The two files of profiles, ``~/.aws/config`` and ``~/.aws/credentials``: where a
-setting stands, and whether they can be read. botocore merges them.
+"""The two files of profiles, ``~/.aws/config`` and ``~/.aws/credentials``: whether they can be
+read, and which of them holds a setting. botocore merges the two.
 """
 
 import os
@@ -12,19 +12,19 @@ from botocore.exceptions import ConfigNotFound, ConfigParseError
 
 from rolevault.errors import ConfigurationError
 
-#: The two files, by botocore's names for them, and what says that one stands elsewhere.
+#: botocore's name for each file, and the environment variable that names another place.
 _FILES = {"config_file": "AWS_CONFIG_FILE", "credentials_file": "AWS_SHARED_CREDENTIALS_FILE"}
 
 
 def check_readable(session: botocore.session.Session) -> None:
-    """Ask this before saying that something is not there: botocore takes a file that
-    it may not read for an empty one.
+    """Call this before saying that a setting is missing: botocore takes a file that cannot
+    be read for an empty one.
 
-    :raises ConfigurationError: there is such a file.
+    :raises ConfigurationError: a file exists and cannot be read.
     """
     for option, variable in _FILES.items():
         path = session.get_config_variable(option)
-        # As botocore does, which has no error for a home that nobody knows.
+        # As botocore expands it: without an error where no home directory is known.
         expanded = os.path.expanduser(os.path.expandvars(path))
         try:
             if not Path(expanded).is_fifo():  # which would block
@@ -41,8 +41,8 @@ def check_readable(session: botocore.session.Session) -> None:
 
 
 def sections(session: botocore.session.Session, profile: str) -> tuple[str, str]:
-    """Where a profile stands, or would, in each of the two files."""
-    # botocore reads a section's name as a shell would.
+    """The section of a profile in each of the two files, whether it exists or not."""
+    # botocore splits the name of a section as a shell splits words.
     section = profile if profile == "default" else f"profile {shlex.quote(profile)}"
     return (
         f"[{section}] of {session.get_config_variable('config_file')}",
@@ -51,7 +51,7 @@ def sections(session: botocore.session.Session, profile: str) -> tuple[str, str]
 
 
 def setting_location(session: botocore.session.Session, profile: str, key: str) -> str:
-    """File and section of a setting: botocore merges the two files."""
+    """The file and the section that hold a setting."""
     config, credentials = sections(session, profile)
     try:
         parsed = raw_config_parse(session.get_config_variable("credentials_file"))

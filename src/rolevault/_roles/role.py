@@ -192,18 +192,17 @@ class Role:
 
     @property
     def needs_code_itself(self) -> bool:
-        """Whether a code goes straight to AssumeRole: there is no MFA session, or
-        the role's own session shall outlive what STS grants through one.
+        """Whether a code goes straight to AssumeRole: the MFA session is turned off, or the
+        role's own session is to last longer than STS grants through an MFA session.
         """
         outlives = (self.duration_seconds or 0) > CHAINED_SECONDS and not self.duration_from_profile
         return self.mfa_serial is not None and (self.mfa_session_seconds == 0 or outlives)
 
     def arguments(self, *, chained: bool = False) -> dict[str, Any]:
-        """
-        AssumeRole's arguments, without SerialNumber and TokenCode.
+        """AssumeRole's arguments, without SerialNumber and TokenCode.
 
-        :param chained: the call is made with temporary credentials, so a
-            profile's wish for more than an hour is served with an hour.
+        :param chained: the call is made with temporary credentials. A profile's wish for
+            more than an hour is then served with an hour.
         """
         arguments: dict[str, Any] = {
             "RoleArn": self.role_arn,
@@ -228,19 +227,19 @@ class Role:
         return arguments
 
     def cache_key(self, source: Mapping[str, Any], endpoint: str | None) -> str:
-        """The name of the role's entry in the vault.
+        """The cache key: the name of the role's entry in the vault.
 
-        Everything that makes two sign-ins differ is in it, so that two people,
-        two sources or two policies never share an entry: botocore's own key
-        leaves out who is asking.
+        It covers everything that makes two sign-ins differ, so that two people, two sources
+        or two policies never share an entry. botocore's own cache key leaves out who asks
+        (``botocore.credentials.AssumeRoleCredentialFetcher``).
 
-        :param source: who assumes the role, as the configuration tells it.
-        :param endpoint: an override of STS's endpoint.
+        :param source: the identity of the source credentials.
+        :param endpoint: the endpoint that is configured for STS instead of AWS's.
         """
         arguments = self.arguments()
         if self.role_session_name is None:
-            # Derived from the local user, who may differ between two machines
-            # or a terminal and cron without the role being another one.
+            # It is derived from the local user, who can differ between a terminal and cron,
+            # or between two machines, though the role is the same.
             del arguments["RoleSessionName"]
         return digest(
             "role", arguments, {"mfa_serial": self.mfa_serial, "source": source, "sts": endpoint}
@@ -250,5 +249,5 @@ class Role:
 def _local_user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # no such uid: a container's arbitrary user
+    except (KeyError, OSError, ImportError):  # a container's uid without a name
         return str(os.getuid()) if hasattr(os, "getuid") else "user"

@@ -1,6 +1,5 @@
-"""
-JSON that has one spelling: what is hashed or sealed, and what is read back
-without room for two readings.
+"""JSON with one spelling for each value, so that it can be hashed, sealed, and read back in one
+way only.
 """
 
 import hashlib
@@ -10,20 +9,18 @@ from typing import Any
 
 
 def dumps(value: object) -> bytes:
-    """
-    Canonical JSON: sorted keys, no spaces, ASCII, finite numbers.
+    """Canonical JSON: sorted keys, no spaces, ASCII, finite numbers.
 
-    :raises ValueError, TypeError, RecursionError: JSON cannot hold it.
+    :raises ValueError, TypeError, RecursionError: JSON cannot hold the value.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode("ascii")
 
 
 def loads(text: bytes) -> Any:
-    """
-    The value of a JSON text.
+    """The value of a JSON text.
 
-    :raises ValueError: no JSON, not ASCII, a key twice, or an infinite number.
+    :raises ValueError: not JSON, not ASCII, a key twice, or an infinite number.
     :raises RecursionError: nested too deep for this process.
     """
     return json.loads(
@@ -42,7 +39,7 @@ def digest(*parts: object) -> str:
 
 
 def fits(value: object, depth: int) -> bool:
-    """Whether containers in ``value`` stand no more than ``depth`` deep."""
+    """Whether containers in ``value`` are nested no more than ``depth`` deep."""
     if isinstance(value, dict):
         value = value.values()
     elif not isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What the vault's entries are: dicts that JSON can hold, which may end."""
+"""The entries of the vault: dicts that JSON can hold, which may expire."""
 
 import contextlib
 import json
@@ -11,8 +11,8 @@ Value = dict[str, Any]
 
 
 def expiry(value: Mapping[str, Any]) -> datetime | None:
-    """When an entry ends, aware UTC: the ``Expiration`` that STS gave, where
-    botocore's caches have it too.
+    """When an entry expires, aware UTC; None where it does not say. It says so where
+    botocore's caches do: in the ``Expiration`` that STS gave.
     """
     credentials = value.get("Credentials")
     text = (credentials if isinstance(credentials, dict) else value).get("Expiration")
@@ -25,13 +25,15 @@ def expiry(value: Mapping[str, Any]) -> datetime | None:
 
 
 def description(value: Mapping[str, Any]) -> Value:
-    """What an entry of ours says of itself: no secret."""
+    """What an entry says about itself, without secrets."""
     said = value.get("about")
     return said if isinstance(said, dict) else {}
 
 
 def without_expired(entries: Mapping[str, Value], before: Mapping[str, Value]) -> dict[str, Value]:
-    """``entries`` without those of ``before`` that have expired."""
+    """``entries`` without those of ``before`` that have expired. An entry that was put in since
+    is kept, whatever it says.
+    """
     now = time.time()
 
     def ended(value: Value) -> bool:
@@ -42,7 +44,7 @@ def without_expired(entries: Mapping[str, Value], before: Mapping[str, Value]) -
 
 
 def checked_key(key: object) -> str:
-    """The key, if it is one.
+    """The key, if it is a str.
 
     :raises TypeError: it is not.
     """
@@ -54,10 +56,10 @@ def checked_key(key: object) -> str:
 def jsonable(value: object) -> Value:
     """The value as it will be read back.
 
-    :raises ValueError: it cannot be stored. It does not carry the value.
+    :raises ValueError: it cannot be stored. The error does not carry the value.
     """
     if isinstance(value, Mapping):
-        # Not raised from the handler: the encoder's message can show what it failed on.
+        # Raised outside the handler: the encoder's message can show a secret.
         with contextlib.suppress(TypeError, ValueError, RecursionError):
             text = json.dumps(dict(value), default=_iso, allow_nan=False)
             return dict(json.loads(text))
@@ -65,7 +67,7 @@ def jsonable(value: object) -> Value:
 
 
 def copy(value: Any) -> Any:
-    """A value's own copy. ``copy.deepcopy`` takes three times as long."""
+    """A deep copy. ``copy.deepcopy`` takes three times as long."""
     if isinstance(value, dict):
         return {key: copy(item) for key, item in value.items()}
     return [copy(item) for item in value] if isinstance(value, list) else value

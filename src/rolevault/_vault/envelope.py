@@ -1,12 +1,12 @@
 """Passphrase and bytes to the vault file's bytes, version 1, and back.
 
-``docs/vault-format.md`` is the format; this is its one implementation. The way
-of a file: `parse` (no key, no key derivation, nothing believed), `unlock` (the
-passphrase gives the data key), `read` (the data key gives the contents). The
-way back: `new_header` once a passphrase, `write` once a change.
+``docs/vault-format.md`` is the format, and this is its one implementation. A file is opened
+by ``parse`` (no key, no key derivation, nothing believed), ``unlock`` (the passphrase gives
+the data key) and ``read`` (the data key gives the contents). It is made by ``new_header``,
+once for each passphrase, and ``write``, once for each change.
 
-Pure: no files, no clock, and no randomness when salts and keys are passed in.
-`path` stands in error messages and nowhere else.
+Pure: no files, no clock, and no randomness when salts and keys are passed in. ``path`` is for
+error messages alone.
 """
 
 import base64
@@ -40,28 +40,28 @@ _MAX_GENERATION = 2**53 - 1  # what every JSON parser keeps exactly
 
 @dataclass(frozen=True)
 class Header:
-    """The first two lines of a file: all that a passphrase needs to become the
-    data key. ``bytes(header)`` are the lines, newlines included.
+    """The first two lines of a file: with these and the passphrase the data key can be
+    unlocked. ``bytes(header)`` are the lines, newlines included.
     """
 
     kdf: Kdf
     slot: bytes
 
     def __bytes__(self) -> bytes:
-        # The kdf object's bytes are canonical, and stand here as they are.
+        # The bytes of the kdf object are canonical JSON already.
         return _MAGIC + b'{"kdf":%b,"slot":"%b"}\n' % (bytes(self.kdf), _b64(self.slot).encode())
 
     @property
     def id(self) -> str:
-        """The name of this passphrase, salt and data key: it changes with a rotation
-        and with nothing else. SHA-256 of the header, in hex; no secret.
+        """SHA-256 of the header, in hex; no secret. A rotation changes it, and nothing else
+        does.
         """
         return hashlib.sha256(bytes(self)).hexdigest()
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """A whole file, still locked. Nothing of it is authentic yet."""
+    """A whole file, still locked. Nothing in it has been authenticated."""
 
     header: Header
     body: bytes = field(repr=False)
@@ -69,7 +69,7 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Contents:
-    """What is under the seal: the entries, and how often they were written."""
+    """What is sealed: the entries, and how often the file was written."""
 
     entries: dict[str, Any] = field(repr=False)  # secrets
     generation: int
@@ -79,7 +79,7 @@ def parse(blob: bytes, path: str) -> Envelope:
     """Take a file apart. Derives no key, and believes no number in it.
 
     What a checksum cannot exclude stays open: a header altered on purpose looks
-    like a wrong passphrase to `unlock`, an altered body is found by `read`.
+    like a wrong passphrase to ``unlock``, an altered body is found by ``read``.
 
     :raises VaultDamagedError: not a whole file, or not of canonical form, or its key
         derivation parameters are out of bounds.
@@ -120,7 +120,7 @@ def unlock(header: Header, passphrase: str, path: str) -> bytes:
 
 
 def read(envelope: Envelope, data_key: bytes, path: str) -> Contents:
-    """Return the contents, after their seal was verified under `data_key`.
+    """Return the contents, after their seal was verified under ``data_key``.
 
     :raises VaultTamperedError: the seal does not hold: the body was altered, or comes
         from another file, or the data key is another file's.
@@ -147,12 +147,12 @@ def new_header(
 ) -> tuple[Header, bytes]:
     """Make a new vault's header, or a rotated one's; return it and its data key.
 
-    `costs` are `kdf.DEFAULT_COSTS` when left out. `salt`, `data_key` and `slot_salt`
+    ``costs`` are ``kdf.DEFAULT_COSTS`` when left out. ``salt``, ``data_key`` and ``slot_salt``
     are for test vectors alone; left out, they are fresh.
 
     :raises ConfigurationError: the passphrase is empty, or not encodable as UTF-8.
     :raises UnsupportedPlatformError: no Argon2id, or no memory for it.
-    :raises ValueError: `costs` that the format does not allow.
+    :raises ValueError: ``costs`` that the format does not allow.
     """
     salt = os.urandom(kdf.SALT_SIZE) if salt is None else salt
     derivation = Kdf(costs or kdf.DEFAULT_COSTS, salt)
@@ -167,9 +167,9 @@ def new_header(
 def write(
     header: Header, data_key: bytes, contents: Contents, *, salt: bytes | None = None
 ) -> bytes:
-    """Return the whole file. `salt` is for test vectors alone.
+    """Return the whole file. ``salt`` is for test vectors alone.
 
-    :raises ValueError, TypeError: `contents` that could not be read back: not JSON,
+    :raises ValueError, TypeError: ``contents`` that could not be read back: not JSON,
         nested more than 32 deep, or larger than the format allows.
     """
     try:
@@ -218,7 +218,7 @@ def _parse_header(header: bytes, path: str) -> Header:
 
 
 def _parse_contents(plaintext: bytes) -> Contents | None:
-    """Return what `write` sealed, or None.
+    """Return what ``write`` sealed, or None.
 
     None, where an exception is the rule here: the JSON parser's exceptions hold
     the text they failed on, and would hand it on as their successors' context.
@@ -233,7 +233,7 @@ def _parse_contents(plaintext: bytes) -> Contents | None:
 
 
 def _check_contents(contents: Contents) -> None:
-    """Raise ValueError unless version 1 has room for `contents`: what one process
+    """Raise ValueError unless version 1 has room for ``contents``: what one process
     wrote, every other must be able to read, however deep its own stack is.
     """
     entries, generation = contents.entries, contents.generation

@@ -1,7 +1,8 @@
-"""The vault's file: read without being tricked, replaced without being lost.
+"""The vault's file: reading is not tricked by what others put there, and replacing loses
+nothing.
 
-A file in its place is never written to: a reader sees one that is whole,
-before a replacement or after it.
+The file is never written in place. A reader sees a whole file, before a replacement or
+after it.
 """
 
 import contextlib
@@ -19,13 +20,13 @@ from rolevault.errors import InsecureVaultError, VaultDamagedError, VaultLockedE
 
 logger = logging.getLogger(__name__)
 
-#: How long a writer waits for others: a write takes milliseconds.
+#: How long, in seconds, a writer waits for other writers. A write takes milliseconds.
 LOCK_SECONDS = 30.0
 
 _POSIX = os.name == "posix"
 
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-# O_NONBLOCK: a FIFO in its place must not hang us.
+# O_NONBLOCK: opening a FIFO in the place of the file must not hang.
 for _name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK"):
     _READ |= getattr(os, _name, 0)
 
@@ -35,7 +36,7 @@ class VaultFile:
 
     Nothing is touched before the first read or write.
 
-    :raises ConfigurationError: the path can be no vault's.
+    :raises ConfigurationError: no vault can have this path.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -46,14 +47,14 @@ class VaultFile:
 
     @property
     def path(self) -> Path:
-        """The file behind a link.
+        """The file, behind a link if there is one.
 
         :raises InsecureVaultError: the link is another user's.
         """
         return self._location.path
 
     def usable(self) -> bool:
-        """Whether there is a file, or one can be made."""
+        """Whether the file exists or can be made."""
         if os.path.lexists(self.path):
             return True
         try:
@@ -66,9 +67,9 @@ class VaultFile:
         """The file's bytes, or None where there is no file.
 
         :param limit: a file of more bytes is not read.
-        :raises InsecureVaultError: file or directory let others in, or it is
-            no regular file.
-        :raises VaultDamagedError: it is larger than the limit.
+        :raises InsecureVaultError: other users can get at the file or its directory, or the
+            file is not a regular file.
+        :raises VaultDamagedError: the file is larger than the limit.
         """
         try:
             return self._read(limit)
@@ -104,11 +105,11 @@ class VaultFile:
             os.close(descriptor)
 
     def replace(self, data: bytes, check: Callable[[bytes], object] | None = None) -> None:
-        """Put ``data`` in the file's place, whole or not at all. Call it under
+        """Replace the file by one with ``data``, as a whole or not at all. Call this under
         the write lock.
 
-        :param check: looks at what was written, read back; what it raises
-            keeps the old file.
+        :param check: is called with the new file's bytes, read back. Where it raises, the old
+            file is kept.
         """
         self._remove_leftovers()
         # mkstemp creates with O_EXCL and 0600, whatever the umask.
@@ -130,7 +131,7 @@ class VaultFile:
         self._sync_directory()
 
     def delete(self) -> None:
-        """Remove the file, whatever it is. Call it under the write lock."""
+        """Remove the file, whatever it holds. Call this under the write lock."""
         self._remove_leftovers()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
@@ -175,7 +176,7 @@ class VaultFile:
         return f".{self.path.name}."
 
     def _remove_leftovers(self) -> None:
-        # The lock is ours, so nobody else is writing: these are of killed writers.
+        # This process holds the write lock, so these are of writers that were killed.
         prefix = self._temporary_prefix
         for path in self.path.parent.iterdir():
             if path.name.startswith(prefix) and path.name.endswith(".tmp"):
@@ -183,8 +184,8 @@ class VaultFile:
                     path.unlink()
 
     def _sync_directory(self) -> None:
-        """Make the replacement outlast a power cut. It is done already, and whoever
-        were told that it failed would go on with the wrong passphrase.
+        """Make the replacement outlast a power cut. The replacement has happened, so this
+        must not raise: a caller of a rotation would keep using the old passphrase.
         """
         if not _POSIX:
             return
@@ -195,7 +196,7 @@ class VaultFile:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            # Some file systems cannot, and need not.
+            # Some file systems cannot sync a directory, and need not.
             if error.errno not in (errno.EINVAL, errno.ENOTSUP):
                 logger.warning("%s may be as before after a power cut: %s", self, error)
 
@@ -208,7 +209,7 @@ def _replace(source: str, target: Path) -> None:
         try:
             os.replace(source, target)
         except PermissionError:
-            # Windows refuses while a reader has the file open; readers are quick.
+            # Windows refuses while a reader has the file open. Readers are quick.
             if _POSIX:
                 raise
             time.sleep(pause)

@@ -1,5 +1,5 @@
-"""Passphrase to key: Argon2id (RFC 9106), what a guess costs, and what a file
-may make anybody pay.
+"""Passphrase to key: Argon2id (RFC 9106). Its costs bound from below what a guess at the
+passphrase costs, and from above the work that a hostile file can demand.
 """
 
 import base64
@@ -19,8 +19,8 @@ SALT_SIZE = 16  # RFC 9106, section 3.1: recommended for password hashing
 
 
 class Costs(NamedTuple):
-    """What one guess at the passphrase costs: `m` KiB of memory, `t` passes over
-    them, `p` lanes (RFC 9106).
+    """What one guess at the passphrase costs: ``m`` KiB of memory, ``t`` passes over
+    them, ``p`` lanes (RFC 9106).
     """
 
     m: int
@@ -29,8 +29,8 @@ class Costs(NamedTuple):
 
     @property
     def allowed(self) -> bool:
-        """Whether the format allows them: no weaker than a guesser should meet,
-        and no dearer than a hostile file may make anybody pay.
+        """Whether the format allows them: not too cheap for somebody who guesses, and not
+        too dear for somebody who opens a hostile file.
         """
         m, t, p = self
         return 19456 <= m <= 262144 and 1 <= t <= 16 and 1 <= p <= 16 and m * t <= 1048576
@@ -45,7 +45,7 @@ DEFAULT_COSTS = Costs(m=65536, t=3, p=4)  # RFC 9106, section 4: the second choi
 
 @dataclass(frozen=True)
 class Kdf:
-    """How the passphrase becomes the key of the slot: Argon2id with these."""
+    """How the passphrase becomes the KEK, the key that seals the slot."""
 
     costs: Costs
     salt: bytes
@@ -65,7 +65,7 @@ class Kdf:
         text = unicodedata.normalize("NFC", passphrase)
         if not text:
             raise ConfigurationError(option="passphrase", value="''", rule="it must not be empty.")
-        # Looked for, not encoded and caught: UnicodeEncodeError holds the passphrase.
+        # Searched for, because UnicodeEncodeError would hold the passphrase.
         if re.search("[\ud800-\udfff]", text):
             rule = "it must be text that can be encoded as UTF-8."
             raise ConfigurationError(option="passphrase", value="<not shown>", rule=rule)

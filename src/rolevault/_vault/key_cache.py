@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from rolevault._concurrency.single_flight import SingleFlight
 from rolevault._vault import envelope
 from rolevault._vault.envelope import Header
-from rolevault._vault.passphrase import TERMINAL, PassphraseSource
+from rolevault._vault.passphrase import PERSON, PassphraseSource
 from rolevault.errors import WrongPassphraseError
 
 #: How often a person may mistype a passphrase.
@@ -94,7 +94,7 @@ def unlock_with_retries(
     :raises WrongPassphraseError: the source gave another passphrase; a person, three times.
     """
     # A person mistypes. Every other source would give the same passphrase again.
-    attempts = _ATTEMPTS if source.identity == TERMINAL else 1
+    attempts = _ATTEMPTS if source.identity == PERSON else 1
     why = ""
     while True:
         attempts -= 1

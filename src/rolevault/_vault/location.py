@@ -1,8 +1,8 @@
-"""Where the vault stands, and who else could get at it there.
+"""Where the vault is, and which other users could get at it there.
 
-Whoever can write the directory can replace the file, and whoever can read the
-file can try passphrases on it. So both must be the user's alone; the
-directories above are not judged, because group-writable homes are normal.
+A user who can write to the directory can replace the file, and a user who can read the file
+can try passphrases on it. So both must be the owner's alone. The directories above are not
+judged, because group-writable homes are normal.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ _DEFAULT = "~/.aws/rolevault/vault"
 
 
 class Location:
-    """A path and its directory. Nothing is touched before they are asked for.
+    """The path of a vault, and its directory. The constructor touches neither.
 
-    :param path: ``ROLEVAULT_FILE``, else ``~/.aws/rolevault/vault``.
-    :raises ConfigurationError: it can be no vault's.
+    :param path: by default ``ROLEVAULT_FILE``, else ``~/.aws/rolevault/vault``.
+    :raises ConfigurationError: no vault can have this path.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
@@ -44,7 +44,7 @@ class Location:
         except RuntimeError:
             rule = "there is no home directory here. Name the file in full."
             raise _unusable(named or _DEFAULT, rule) from None
-        # Absolute now: the process may change its directory later.
+        # Made absolute now, because the process may change its directory later.
         self.named = expanded.absolute()
         if self.named.name.casefold() in (lock_files.WRITE, *lock_files.SIGN_IN):
             raise _unusable(self.named, "the locks beside the vault have that name.")
@@ -52,11 +52,11 @@ class Location:
 
     @property
     def path(self) -> Path:
-        """The file behind a link, resolved once.
+        """The file, behind a link if there is one. The link is resolved once.
 
         :raises InsecureVaultError: the link is another user's.
         """
-        # No cached_property: before Python 3.12 it has a lock, which crosses forks.
+        # Not a cached_property: before Python 3.12 that has a lock, which a fork copies.
         if self._path is None:
             self._path = self._resolved()
         return self._path
@@ -71,10 +71,10 @@ class Location:
         return target
 
     def owner(self) -> int | None:
-        """Whose the directory is: ours, or for root anybody's. None where there is
-        none yet.
+        """The uid of the directory's owner: this user's, or for root anybody's. None where
+        the directory does not exist.
 
-        :raises InsecureVaultError: another's, or others may enter it.
+        :raises InsecureVaultError: it is another user's, or others may enter it.
         """
         directory = self.path.parent
         if os.path.isdir(self.path):
@@ -98,8 +98,8 @@ class Location:
     def make(self) -> None:
         """Make the directory where it is missing.
 
-        :raises InsecureVaultError: as ``owner``; or root would create a vault
-            among another user's files.
+        :raises InsecureVaultError: as ``owner``; or root would create a vault among another
+            user's files.
         """
         directory = self.path.parent
         owner = self.owner()
@@ -117,13 +117,13 @@ class Location:
             with contextlib.suppress(FileExistsError):
                 path.mkdir(mode=0o700)
         if missing:
-            self.owner()  # somebody else may have made it meanwhile
+            self.owner()  # another process may have made it at the same time
 
     def check_file(self, descriptor: int, owner: int) -> int:
-        """Judge the open file; return its size.
+        """Judge the open file; return its size in bytes.
 
-        :raises InsecureVaultError: no regular file, not the directory's
-            owner's, or others may use it.
+        :raises InsecureVaultError: it is not a regular file, does not belong to the owner of
+            the directory, or can be used by others.
         """
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -143,15 +143,15 @@ class Location:
         return status.st_size
 
     def adopt(self, descriptor: int) -> None:
-        """Give a new file to the directory's owner: root writes to a user's vault
-        (``sudo -E``) without locking the user out.
+        """Give a new file to the owner of the directory, so that root, with ``sudo -E``,
+        writes to a user's vault without locking the user out.
         """
         if _POSIX and os.geteuid() == 0:
             os.fchown(descriptor, os.stat(self.path.parent).st_uid, -1)
 
     def _close_directory(self, directory: Path, status: os.stat_result) -> None:
         reason = f"others may enter the directory (mode {status.st_mode & 0o777:04o})"
-        # Nobody shall close / or /tmp because a path was written wrongly.
+        # The remedy must not make anybody close / or /tmp because of a mistyped path.
         remedy = (
             f"If it is the vault's alone, close it: chmod 700 '{directory}'. Else name a file in a "
             "directory of its own with ROLEVAULT_FILE; it is made with mode 0700."
@@ -159,7 +159,7 @@ class Location:
         refusal = _insecure(directory, reason, remedy)
         if not self._may_close(status):
             raise refusal
-        # Through a link it would be another directory that we close.
+        # O_NOFOLLOW: behind a link, another directory would be closed.
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
         with _or_raise(refusal):
             descriptor = os.open(directory, flags)
@@ -170,11 +170,11 @@ class Location:
         logger.warning("Closed %s to others: its mode is 0700 now.", directory)
 
     def _may_close(self, status: os.stat_result) -> bool:
-        """Only what is ours and only where we ourselves chose the place."""
+        """Only what is this user's, and only in the default place."""
         return self._by_default and self.path == self.named and status.st_uid == os.geteuid()
 
     def _check_link(self, link: Path, directory: Path) -> None:
-        """Refuse a link, if it is one, of somebody who could not write in ``directory``."""
+        """Refuse ``link``, if it is a link, of a user who could not write to ``directory``."""
         if not _POSIX or not os.path.islink(link):
             return
         uid = os.lstat(link).st_uid

@@ -1,8 +1,8 @@
-"""Locks between processes, in files beside the vault: one for writes, sixteen
-for sign-ins.
+"""Locks between processes, on files beside the vault: one for writes, sixteen for sign-ins.
 
-A lock is the kernel's, on an open file: a killed holder frees it. Its file is
-never deleted, which would split its waiters over two files of one name.
+The kernel holds a lock for as long as its file is open, so that a killed holder frees it. A
+lock file is never deleted: else two processes could each hold a lock on a file of the same
+name.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _OPEN_SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class BusyError(Exception):
-    """A lock did not become free in time. ``holder`` says who has it."""
+    """A lock did not become free in time. ``holder`` says which process has it."""
 
     def __init__(self, holder: str) -> None:
         super().__init__(holder)
@@ -41,9 +41,11 @@ def hold(
 ) -> Iterator[None]:
     """Hold the lock at ``path``.
 
-    :param waiting: told once who holds the lock, where it is not free.
-    :raises BusyError: after ``seconds``.
-    :raises InsecureVaultError: something that is no lock file stands there.
+    :param seconds: how long to wait for the lock.
+    :param adopt: gives a new lock file to the owner of the directory.
+    :param waiting: is told once which process holds the lock, where it is not free.
+    :raises BusyError: the lock did not become free.
+    :raises InsecureVaultError: what is at ``path`` is not a lock file.
     """
     with IMPORT_LOCK.lock:
         from filelock import FileLock, Timeout
@@ -51,7 +53,7 @@ def hold(
     lock = FileLock(
         path,
         mode=0o600,
-        # A soft lock outlives a killed holder.
+        # A soft lock would outlive a killed holder.
         fallback_to_soft=False,
         preserve_lock_file=True,
         # A write takes milliseconds.
@@ -75,7 +77,7 @@ def hold(
 
 
 def make_sign_in_locks(directory: Path, adopt: Adopt) -> None:
-    """Make all sixteen at once, so that they do not tell how many roles there are."""
+    """Make all sixteen at once, so that their number does not tell the number of roles."""
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _OPEN_SAFELY
     for name in SIGN_IN:
         with contextlib.suppress(FileExistsError):
@@ -89,7 +91,8 @@ def make_sign_in_locks(directory: Path, adopt: Adopt) -> None:
 def _sign(path: Path, descriptor: int, adopt: Adopt) -> None:
     _judge(path, os.fstat(descriptor))
     adopt(descriptor)
-    # So that whoever waits can be told for whom. A full disk does not stop us.
+    # The number tells waiting processes for which one they wait. A full disk is no reason
+    # to fail.
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.write(descriptor, b"%d\n" % os.getpid())
@@ -106,8 +109,9 @@ def _holder(path: Path) -> str:
 
 
 def _judge(path: Path, status: os.stat_result) -> None:
-    """Refuse what was planted: another user could hold it for ever, and a link's
-    target would be emptied and, by root in a user's directory, given away.
+    """Refuse a file that another user has planted. That user could hold the lock for ever;
+    and behind a link, the target would be emptied and, by root in a user's directory, given
+    to that user.
     """
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         reason = "it is no lock file"

@@ -1,7 +1,7 @@
 """Where the passphrase comes from.
 
-The first source that is configured answers, and one that fails is an error: a
-fallback would ask a person for what a broken script was meant to give.
+The first source that is configured answers. Where it fails, that is an error, and no other
+source is tried: else a person would be asked for what a broken script was meant to give.
 """
 
 import contextlib
@@ -19,17 +19,19 @@ from rolevault.errors import ConfigurationError, PassphraseRequiredError
 
 logger = logging.getLogger(__name__)
 
+#: A passphrase with fewer characters is warned about.
 _SHORT = 12
 #: The identity of a person at the terminal or in a notebook.
-TERMINAL = "terminal"
+PERSON = "person"
+#: The longest passphrase that is read from a file, in bytes.
 _MOST = 64 * 1024
 
 
 class PassphraseSource:
     """One answer to "what is the passphrase?".
 
-    ``identity`` tells sources apart without holding what they give: a key that
-    one source unlocked is never handed to another.
+    :param given: the ``passphrase`` option; None asks the environment, then a person.
+    :raises ConfigurationError: it is neither a string nor a callable.
     """
 
     def __init__(self, given: str | Callable[[], str] | None = None) -> None:
@@ -42,6 +44,9 @@ class PassphraseSource:
 
     @property
     def identity(self) -> Hashable:
+        """Tells sources apart without holding what they give. A data key that one source has
+        unlocked is never handed to another source.
+        """
         if callable(self._given):
             return _IdentityKey(self._given)
         if self._given is not None:
@@ -51,15 +56,15 @@ class PassphraseSource:
                 return (name, os.environ[name])
         if text := os.environ.get("ROLEVAULT_PASSPHRASE"):
             return ("text", _fingerprint(text))
-        return TERMINAL
+        return PERSON
 
     def read(self, path: str, *, new: bool = False, prompt: str = "Passphrase") -> str:
         """The passphrase of the vault at ``path``.
 
-        :param new: it will seal something new: a person types it twice, and a
-            short one is warned about.
+        :param new: the passphrase is for a new vault: a person types it twice, and a short
+            one is warned about.
         :param prompt: what a person is asked for otherwise.
-        :raises PassphraseRequiredError: nothing is configured, nobody is there.
+        :raises PassphraseRequiredError: nothing is configured, and nobody is there to ask.
         :raises ConfigurationError: a configured source failed.
         """
         passphrase = self._configured()
@@ -85,13 +90,13 @@ class PassphraseSource:
 
 
 class _IdentityKey:
-    """A callable's identity, whatever it says of its equality and its hash. It
-    holds the callable: nothing else gets the same ``id()`` meanwhile.
+    """The identity of a callable, whatever its own ``__eq__`` and ``__hash__`` say. The
+    callable is held here, so that no other object gets the same ``id()``.
     """
 
     def __init__(self, given: Callable[[], str]) -> None:
         self._given = given
-        # A bound method is another object at each mention.
+        # Each mention of a bound method makes another object.
         owner, function = getattr(given, "__self__", None), getattr(given, "__func__", given)
         self._ids = (id(owner), id(function)) if isinstance(given, MethodType) else (id(given),)
 
@@ -103,10 +108,10 @@ class _IdentityKey:
 
 
 def ask(path: str, what: str = "Passphrase") -> str:
-    """A person's answer.
+    """What a person types.
 
-    :param what: what to ask for, below a line that says why it is asked again.
-    :raises PassphraseRequiredError: nobody is there.
+    :param what: what to ask for; the lines above its last one say why.
+    :raises PassphraseRequiredError: nobody is there to ask.
     """
     try:
         return person.ask(f"{what} for {path}: ", hidden=True)
@@ -117,7 +122,7 @@ def ask(path: str, what: str = "Passphrase") -> str:
 def ask_new(path: str) -> str:
     """A passphrase that a person typed twice.
 
-    :raises PassphraseRequiredError: nobody is there.
+    :raises PassphraseRequiredError: nobody is there to ask.
     """
     notice = (
         "rolevault keeps your AWS sessions in an encrypted file. Choose a passphrase for it.\n"
@@ -148,8 +153,8 @@ _process_secret = secrets.token_bytes(32)
 
 
 def _fingerprint(passphrase: str) -> bytes:
-    # Keyed by the process, so that the fingerprint is worth nothing outside it. Not
-    # OpenSSL's HMAC, whose first use takes a lock that could cross a fork.
+    # Keyed by a secret of the process, so that the fingerprint is worth nothing outside.
+    # Not OpenSSL's HMAC: its first use takes a lock that a fork could copy.
     text = passphrase.encode(errors="surrogatepass")
     return hashlib.blake2b(text, key=_process_secret).digest()
 
@@ -159,11 +164,11 @@ def _failed(option: str, rule: str) -> ConfigurationError:
 
 
 def _decode(data: bytes, option: str) -> str:
-    # One newline is the editor's or echo's; everything else may be meant.
+    # One newline comes from an editor or from echo. Everything else may be meant.
     data = data.removesuffix(b"\r\n" if data.endswith(b"\r\n") else b"\n")
     if not data:
         raise _failed(option, "what it gives is empty.")
-    # Not raised from the handler: UnicodeDecodeError holds the passphrase.
+    # Raised outside the handler, because UnicodeDecodeError holds the passphrase.
     with contextlib.suppress(UnicodeDecodeError):
         return data.decode()
     raise _failed(option, "what it gives is not UTF-8.")
@@ -188,7 +193,7 @@ def _run_command(line: str) -> str:
     try:
         output = command.run(command.split(line))
     except command.CommandFailedError as error:
-        # Its arguments may be what nobody else should read.
+        # Only the program is shown: its arguments may be secret.
         program = repr(line.strip().partition(" ")[0] + " …")
         raise ConfigurationError(option=option, value=program, rule=f"{error}.") from None
     return _decode(output, option)

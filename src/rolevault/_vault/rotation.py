@@ -1,4 +1,4 @@
-"""A new passphrase for the vault, without a moment at which none opens it."""
+"""A new passphrase for the vault. There is no moment at which no passphrase opens the file."""
 
 import os
 from collections.abc import Callable
@@ -16,34 +16,39 @@ def rotate_passphrase(
     old: str | Callable[[], str] | None = None,
     vault_path: str | os.PathLike[str] | None = None,
 ) -> int:
-    """Give the vault a new passphrase, salt and data key; return how many entries
-    it carried over.
+    """Give the vault a new passphrase, salt and data key; return how many entries were
+    carried over.
 
-    The KDF always runs on ``old``: a process that has the vault open does not
-    spare the proof. Costs below today's default are raised. The new file is
-    read back and opened before it takes the old one's place; killed at any
-    moment, the file opens with one of the two. Copies made before still open
-    with the old passphrase.
+    The KDF always runs on ``old``, also in a process that has opened the vault before. KDF
+    costs below the default are raised. The new file is read back and opened before it
+    replaces the old one: if the process is killed at any moment, the file opens with one of
+    the two passphrases. Copies of the old file still open with the old passphrase.
 
-    :param new: without it a person is asked at the terminal, twice.
-    :param old: without it the configured source or the terminal is asked.
+    Example::
+
+        rolevault.rotate_passphrase()                    # asks
+        rolevault.rotate_passphrase("the new", old="the old")
+
+    :param new: the new passphrase; by default a person is asked, twice.
+    :param old: the current passphrase; by default the configured source or a person is asked.
+    :param vault_path: the file; by default ``ROLEVAULT_FILE``, else ``~/.aws/rolevault/vault``.
     :raises WrongPassphraseError: ``old`` does not open the vault.
     :raises PassphraseRotatedError: another rotation came first.
     :raises FileNotFoundError: there is no vault to rotate.
     """
     file = VaultFile(vault_path)
     path = str(file)
-    # Everything that asks or derives stands before the lock.
+    # Whatever asks a person or runs the KDF comes before the lock.
     header = envelope.parse(_existing(file), path).header
     data_key = unlock_with_retries(header, PassphraseSource(old), path, "Current passphrase")
-    # The configured source gives the old one: without an argument a person is asked.
+    # The configured source gives the old passphrase. Only a person can give another.
     source = PassphraseSource(new)
     new_text = passphrase.ask_new(path) if new is None else source.read(path, new=True)
     fresh, fresh_key = envelope.new_header(new_text, costs=header.kdf.costs.at_least_default())
     opened_key = envelope.unlock(fresh, new_text, path)
 
     def check(written: bytes) -> None:
-        # The passphrase opened this header before; so it opens this file.
+        # The new passphrase has opened this very header above, so it opens this file.
         locked = envelope.parse(written, path)
         if locked.header != fresh:
             raise VaultDamagedError(path=path, reason="it was not written as it was made")
@@ -57,8 +62,8 @@ def rotate_passphrase(
         entries = entry.without_expired(before.entries, before.entries)
         after = envelope.Contents(entries, before.generation + 1)
         file.replace(envelope.write(fresh, fresh_key, after), check)
-    if new is not None or source.identity == passphrase.TERMINAL:
-        # Who just gave it is not asked again.
+    if new is not None or source.identity == passphrase.PERSON:
+        # The source that has just given the passphrase is not asked again.
         data_keys.put(fresh, source, fresh_key)
     return len(entries)
 

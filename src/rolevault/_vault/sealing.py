@@ -7,8 +7,10 @@ here from HKDF-Expand (RFC 5869) and AES-GCM (NIST SP 800-38D) so that
 
     salt (24) | commitment (32) | chunk 0 and its tag | chunk 1 and its tag | ...
 
-Every chunk holds 16 KiB of plaintext but the last, which is always shorter and
-may be empty: a message cut at a chunk's end has no last chunk and is refused.
+Every chunk but the last holds 16 KiB of plaintext. The last one is always shorter, and may
+be empty: a message that was cut at the end of a chunk has no such chunk, and is refused.
+
+This file can go when the oldest supported ``cryptography`` is release 50.
 
 Pure: no files, no clock, and no randomness when a salt is passed in.
 """
@@ -38,15 +40,15 @@ OVERHEAD = SALT_SIZE + _COMMITMENT_SIZE + _TAG  # of a message below one chunk
 class SealError(Exception):
     """The sealed bytes are not what was sealed under this key and context.
 
-    Deliberately without a reason: whether the key, the context or the bytes
-    are wrong must not be told apart.
+    The error has no reason on purpose: a caller must not learn whether the key, the context
+    or the bytes are wrong.
     """
 
 
 def seal(key: bytes, plaintext: bytes, context: bytes, *, salt: bytes | None = None) -> bytes:
-    """Encrypt `plaintext` under a uniformly random 32-byte `key`, bound to `context`.
+    """Encrypt ``plaintext`` under a uniformly random 32-byte ``key``, bound to ``context``.
 
-    `salt` is for test vectors alone. The same salt twice under one key and
+    ``salt`` is for test vectors alone. The same salt twice under one key and
     context is the same AES-GCM nonce twice: both plaintexts and the power to
     forge are given away. Left out, it is fresh.
 
@@ -65,7 +67,7 @@ def seal(key: bytes, plaintext: bytes, context: bytes, *, salt: bytes | None = N
 
 
 def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
-    """Return what `seal` was given under the same `key` and `context`.
+    """Return what ``seal`` was given under the same ``key`` and ``context``.
 
     All of it or nothing: no plaintext leaves before the last chunk is verified.
 
@@ -82,8 +84,8 @@ def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
     starts = range(first, len(sealed), _CHUNK + _TAG)
     with OPENSSL_LOCK.lock:
         aead, base, commitment = _derive(key, salt, context)
-        # AES-GCM alone commits to no key: one ciphertext can be made that opens
-        # under many, and a guess at passphrases would then test many at once.
+        # AES-GCM alone commits to no key. An attacker can make one ciphertext that opens
+        # under many keys, and could test many passphrases with one try.
         if not hmac.compare_digest(commitment, promised):
             raise SealError
         try:
@@ -106,5 +108,5 @@ def _derive(key: bytes, salt: bytes, context: bytes) -> tuple[AESGCM, int, bytes
 
 
 def _nonce(base: int, number: int) -> bytes:
-    """Return the nonce of chunk `number`, which ties the chunk to its place."""
+    """Return the nonce of chunk ``number``, which ties the chunk to its place."""
     return (base ^ number).to_bytes(_NONCE_SIZE, "big")

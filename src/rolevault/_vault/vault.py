@@ -1,8 +1,8 @@
 """The vault: entries in one encrypted file, shared by every process of a user.
 
-A reader never locks: it sees the file before a replacement or after it. A
-writer locks, reads again, merges and replaces; what the lock covers asks
-nobody anything and runs no KDF, so nobody waits for a person.
+A reader takes no lock: it sees the file before a replacement or after it. A writer locks,
+reads the file again, merges, and replaces it. Under the lock nobody is asked anything and no
+KDF runs, so no process waits for a person.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ _MISSING: Any = object()
 
 
 class _Opened(NamedTuple):
-    """A file, and what a source found in it."""
+    """A file that was opened: its bytes, the source of its passphrase, and its contents."""
 
     source: Hashable
     blob: bytes
@@ -43,20 +43,24 @@ class _Opened(NamedTuple):
 
 
 class Vault(MutableMapping[str, Value]):
-    """The encrypted file as a mutable mapping of str to JSON-able dict. It fits
-    wherever botocore takes a ``JSONFileCache``; datetimes are stored as ISO
-    8601 text.
+    """The encrypted file as a mutable mapping of str to JSON-able dict. It fits wherever
+    botocore takes a ``JSONFileCache``. Datetimes are stored as ISO 8601 text.
 
-    Each mutation is one atomic rewrite that keeps what other processes wrote
-    meanwhile; ``update()`` puts any number of entries into one. Entries that
-    expired are dropped by the next write.
+    Each mutation is one atomic rewrite of the file, and keeps what other processes have
+    written. ``update()`` puts any number of entries into one rewrite. A write drops the
+    entries that have expired.
 
-    Nothing is read, asked or created before the first access, which asks for
-    the passphrase where no source is configured.
+    Nothing is read, asked or created before the first access. The first access asks for the
+    passphrase where no source of it is configured.
 
-    :param path: the file; ``ROLEVAULT_FILE`` or ``~/.aws/rolevault/vault``.
-    :param passphrase: the passphrase, or a callable that returns it; without
-        it the environment or the terminal is asked.
+    Example::
+
+        for entry in rolevault.Vault().entries():   # without secrets
+            print(entry["kind"], entry["expires"])
+
+    :param path: the file; by default ``ROLEVAULT_FILE``, else ``~/.aws/rolevault/vault``.
+    :param passphrase: the passphrase, or a callable that returns it; by default the
+        environment or a person is asked.
     :raises RoleVaultError: on access, one of the leaves that concern the file.
     """
 
@@ -67,7 +71,7 @@ class Vault(MutableMapping[str, Value]):
     ) -> None:
         self.file = VaultFile(path)
         self.source = PassphraseSource(passphrase)
-        # The headers that our source opened, and the last generation.
+        # The ids of the headers that the source has opened, and the last generation.
         self._seen: tuple[frozenset[str], int] = (frozenset(), 0)
         self._last: _Opened | None = None
         self._warned = False
@@ -99,13 +103,16 @@ class Vault(MutableMapping[str, Value]):
         self.pop(key)
 
     def items(self) -> ItemsView[str, Value]:
+        """As of a ``dict``, and all of one moment."""
         return self.copy().items()
 
     def values(self) -> ValuesView[Value]:
+        """As of a ``dict``, and all of one moment."""
         return self.copy().values()
 
     def pop(self, key: str, default: Any = _MISSING) -> Any:
-        if key not in self:  # then there may be no vault to write to either
+        """As of a ``dict``; one rewrite, or none where the key is missing."""
+        if key not in self:  # where no vault exists, none is made
             if default is _MISSING:
                 raise KeyError(key)
             return default
@@ -114,18 +121,20 @@ class Vault(MutableMapping[str, Value]):
         )
 
     def popitem(self) -> tuple[str, Value]:
+        """As of a ``dict``; one rewrite."""
         if not self:
             raise KeyError("the vault is empty")
         return self._edit(lambda entries: entries.popitem())
 
     def setdefault(self, key: str, default: Any = None) -> Value:
+        """As of a ``dict``; one rewrite, or none where the key is there."""
         with contextlib.suppress(KeyError):
             return self[key]
         name, value = entry.checked_key(key), entry.jsonable(default)
         return dict(entry.copy(self._edit(lambda entries: entries.setdefault(name, value))))
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """As ``dict.update``; one rewrite for all."""
+        """As of a ``dict``; one rewrite for all entries."""
         new = {
             entry.checked_key(key): entry.jsonable(value)
             for key, value in dict(*args, **kwargs).items()
@@ -133,25 +142,25 @@ class Vault(MutableMapping[str, Value]):
         self._edit(lambda entries: entries.update(new))
 
     def clear(self) -> None:
-        """Delete the file: all is forgotten, and the next write starts a new
-        vault. Needs no passphrase, and works on a damaged file.
+        """Delete the file. Every entry is forgotten, and the next write starts a new vault.
+        This needs no passphrase, and works on a damaged file.
         """
         with self.file.write_lock():
             self.file.delete()
 
     def copy(self) -> dict[str, Value]:
-        """Every entry, as one moment had them."""
+        """Every entry, as of one moment."""
         return {key: entry.copy(value) for key, value in self.snapshot().items()}
 
     def snapshot(self) -> Mapping[str, Value]:
-        """As ``copy``, but shared with later reads: only to look at."""
+        """As ``copy``, but shared with later reads: the caller must not change it."""
         contents = self._contents()
         return {} if contents is None else contents.entries
 
     def entries(self) -> list[dict[str, Any]]:
-        """What stands in the vault, without secrets: for each entry ``key``,
-        ``kind`` (``role``, ``mfa``, …), ``expires`` (aware UTC, or None) and
-        what it is about (``role_arn``, ``account_id``, …).
+        """What the vault holds, without secrets: for each entry its ``key``, ``kind``
+        (``role``, ``mfa``, …), ``expires`` (aware UTC, or None), and what the entry is about
+        (``role_arn``, ``account_id``, …).
         """
         return [
             {
@@ -164,13 +173,13 @@ class Vault(MutableMapping[str, Value]):
         ]
 
     def change(self, changes: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """Put entries in, and take those out whose value is None, in one rewrite.
+        """Put entries in, and delete those whose value is None, in one rewrite.
 
         :raises ValueError: a value is not JSON-able. It does not carry the value.
-        :raises PassphraseRotatedError: another process changed the passphrase,
-            and this one's opens the file no longer.
+        :raises PassphraseRotatedError: another process changed the passphrase, and the
+            passphrase of this process opens the file no longer.
         :raises VaultLockedError: the write lock did not become free.
-        :raises OSError: the place cannot be written; the file is as it was.
+        :raises OSError: the file cannot be written. It is as it was.
         """
         new = {key: entry.jsonable(value) for key, value in changes.items() if value is not None}
 
@@ -182,17 +191,16 @@ class Vault(MutableMapping[str, Value]):
         self._edit(edit)
 
     def _edit(self, edit: Callable[[dict[str, Value]], T]) -> T:
-        """What ``edit`` returns for the entries of this moment; what it leaves is
-        written. What it raises keeps the file.
+        """Return what ``edit`` returns for the current entries, and write the entries as
+        ``edit`` leaves them. Where ``edit`` raises, the file is kept.
         """
         while True:
             self.open()
             with self.file.write_lock():
-                found = self._held()
+                found = self._read_without_asking()
                 if found is None:
-                    # The file's header is one that we have not opened: another
-                    # process made, deleted or rotated the vault. Settle that
-                    # without the lock.
+                    # Another process has made, deleted or rotated the vault, and this one
+                    # has no key for it yet. It gets the key without the lock.
                     continue
                 header, data_key, old = found
                 seen = self._seen
@@ -205,12 +213,14 @@ class Vault(MutableMapping[str, Value]):
                 self.file.replace(blob)
                 data_keys.put(header, self.source, data_key)
                 data_keys.forget_new(str(self.file))
-                self._note(seen, header, new)
+                self._note_generation(seen, header, new)
                 self._last = _Opened(self.source.identity, blob, header, new)
             return result
 
-    def _held(self) -> tuple[Header, bytes, Contents] | None:
-        """The file as it is now, if we hold its key: nothing is asked here."""
+    def _read_without_asking(self) -> tuple[Header, bytes, Contents] | None:
+        """Header, data key and contents of the file as it is now; None where the data key is
+        not known yet. Nobody is asked, and no KDF runs.
+        """
         path = str(self.file)
         blob = self.file.read(envelope.MAX_FILE)
         if blob is None:
@@ -225,23 +235,22 @@ class Vault(MutableMapping[str, Value]):
         return locked.header, data_key, envelope.read(locked, data_key, path)
 
     def _recall(self, blob: bytes) -> _Opened | None:
-        """What we found in these very bytes: most reads find what the last one did."""
+        """The last file, if it has these very bytes: most reads find what the last one did."""
         last = self._last
         fits = last and last.source == self.source.identity and last.blob == blob
         return last if fits else None
 
     def open(self) -> None:
-        """Settle that the vault can be read and written, asking for the
-        passphrase now where it is needed; a vault that does not exist gets
-        one. Done before anybody is asked for an MFA code, so that no code is
-        spent for nothing.
+        """See that the vault can be read and written. Where the passphrase is needed, it is
+        asked for now; a vault that does not exist yet gets one. This comes before anybody
+        is asked for an MFA code, so that no code is spent for nothing.
         """
         if self._contents() is None:
             data_keys.prepare_new(self.source, str(self.file))
 
     def _contents(self) -> Contents | None:
         path = str(self.file)
-        # Before the file: another thread may see a later one meanwhile.
+        # Before the file is read: another thread may read a later file at the same time.
         seen = self._seen
         blob = self.file.read(envelope.MAX_FILE)
         if blob is None:
@@ -256,11 +265,14 @@ class Vault(MutableMapping[str, Value]):
                 raise
             raise PassphraseRotatedError(path=path) from None
         contents = envelope.read(locked, data_key, path)
-        self._note(seen, locked.header, contents)
+        self._note_generation(seen, locked.header, contents)
         self._last = _Opened(self.source.identity, blob, locked.header, contents)
         return contents
 
-    def _note(self, seen: tuple[frozenset[str], int], header: Header, contents: Contents) -> None:
+    def _note_generation(
+        self, seen: tuple[frozenset[str], int], header: Header, contents: Contents
+    ) -> None:
+        """Remember what was seen, and warn once where the file is older than it was."""
         headers, generation = seen
         if header.id in headers and contents.generation < generation and not self._warned:
             self._warned = True
