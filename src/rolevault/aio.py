@@ -1,9 +1,9 @@
 """Roles for aiobotocore, and so for s3fs: the extra ``aio``.
 
-The synchronous machinery does the work, in threads of its own, so that neither
-a prompt nor a file ever blocks an event loop. What is in memory signs at once.
+The synchronous code of rolevault does the work, in threads of its own, so that neither a
+prompt nor a file ever blocks an event loop. Keys that are in memory sign at once.
 
-aiobotocore on asyncio only: its httpx backend on trio is not served.
+This serves aiobotocore on asyncio. Its httpx backend on trio is not served.
 """
 
 import asyncio
@@ -60,12 +60,16 @@ _PAST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 def install(
     session: AioSession, role_arn: str | None = None, **options: "Unpack[Options]"
 ) -> AioSession:
-    """Put the role into an aiobotocore session; return that session. Nothing is
-    called and nobody asked here: the first signed request signs in.
+    """Put the role into an aiobotocore session; return that session. No service is called
+    and nobody is asked: the first signed request signs in.
 
-    A second call replaces the first. There is no global state, so there is no
-    ``uninstall``: a session without the role is another session. Clients made
-    before keep what they had.
+    A second call replaces the first. There is no global state and so no ``uninstall``: for a
+    session without the role, make another session. Clients that were made before keep their
+    credentials.
+
+    Example::
+
+        session = rolevault.aio.install(AioSession(), role_arn=ROLE, mfa_serial=MFA)
 
     :param role_arn: the role to assume; without it, the profile's.
     :param options: as for ``rolevault.install``.
@@ -91,8 +95,13 @@ def install(
 
 
 def session(role_arn: str | None = None, **options: "Unpack[Options]") -> AioSession:
-    """An aiobotocore session of its own for a role; options as for ``install``.
-    It shares the vault, and so the MFA code, with every other session.
+    """Make an aiobotocore session for a role. The options are those of ``install``. The
+    session shares the vault, and so the MFA code, with every other session.
+
+    Example::
+
+        session = rolevault.aio.session(role_arn=ROLE, mfa_serial=MFA)
+        files = s3fs.S3FileSystem(session=session)
 
     :raises ConfigurationError: a bad value, naming option, value and rule.
     """
@@ -102,15 +111,15 @@ def session(role_arn: str | None = None, **options: "Unpack[Options]") -> AioSes
     return install(made, role_arn, **options)
 
 
-def _start(call: Callable[[], T]) -> "Future[T]":
+def _run_in_thread(call: Callable[[], T]) -> "Future[T]":
     """Run ``call`` in a thread of its own.
 
-    Not in the loop's executor: its few threads also resolve host names, and a
-    person may type for minutes. A daemon, so that a program ends although
-    nobody answers its prompt.
+    The loop's executor does not serve: its few threads also resolve host names, and a person
+    may type for minutes. The thread is a daemon, so that a program can end although nobody
+    answers its prompt.
     """
     future: Future[T] = Future()
-    # From here on, cancelling a task that waits cancels it for nobody else.
+    # From here on, a task that waits and is cancelled does not cancel the future.
     future.set_running_or_notify_cancel()
     context = contextvars.copy_context()  # a notebook's prompt belongs to its cell
 
@@ -118,11 +127,11 @@ def _start(call: Callable[[], T]) -> "Future[T]":
         try:
             result = context.run(call)
         except StopIteration as error:
-            # No future can carry it (PEP 479): its tasks would wait for ever.
+            # No future can carry StopIteration (PEP 479): its tasks would wait for ever.
             stopped = RuntimeError("a callback raised StopIteration")
             stopped.__cause__ = error
             future.set_exception(stopped)
-        except BaseException as error:  # noqa: BLE001  whoever waits raises it
+        except BaseException as error:  # noqa: BLE001  the waiting tasks raise it
             future.set_exception(error)
         else:
             future.set_result(result)
@@ -132,9 +141,9 @@ def _start(call: Callable[[], T]) -> "Future[T]":
 
 
 class _SharedThread(Generic[T]):
-    """One thread at a time for all tasks that need the same, of any loop.
+    """Runs a call in one thread at a time, for all tasks of all loops that need it.
 
-    :param purpose: told to those who wait for another's two minutes in vain.
+    :param purpose: what the call is for, as ``SignInTimeoutError`` says it.
     """
 
     def __init__(self, call: Callable[[], T], purpose: str) -> None:
@@ -146,17 +155,17 @@ class _SharedThread(Generic[T]):
     async def __call__(self) -> T:
         running = self._running
         limit: float | None = single_flight.WAIT_SECONDS
-        # After a fork the thread is the parent's. Two loops that both start one
-        # share it further down, where threads do.
+        # After a fork the thread is the parent's. If two loops each start a thread, the two
+        # threads share one sign-in, as all threads do.
         if running is None or running.done() or self._pid != os.getpid():
             self._pid = os.getpid()
-            running = self._running = _start(self._call)
-            limit = None  # a person takes their time
+            running = self._running = _run_in_thread(self._call)
+            limit = None  # a person may take their time
         try:
             return await asyncio.wait_for(asyncio.wrap_future(running), limit)
         except asyncio.TimeoutError:
             if running.done():
-                return running.result()  # just now, or its own TimeoutError
+                return running.result()  # it ended just now, or raised a TimeoutError itself
             raise SignInTimeoutError(
                 purpose=self._purpose, holder="another task", seconds=single_flight.WAIT_SECONDS
             ) from None
@@ -218,19 +227,19 @@ class AioRoleVaultProvider(CredentialProvider):
         super().__init__(session)
         self.role = role
         self.session: AioSession = session
-        self._loading = ForkLock()
+        self._load_lock = ForkLock()
         self._loaded: AioRoleCredentials | None = None
         self._shared = _SharedThread(self._load, role.purpose)
 
     async def load(self) -> AioRoleCredentials:
-        """The same object for every task; nobody is asked before it signs.
+        """The credentials, the same object for every task. Nobody is asked before they sign.
 
         :raises BotoCoreError: the profile's sources contradict each other.
         """
         return await self._shared()
 
     def _load(self) -> AioRoleCredentials:
-        with self._loading.lock:
+        with self._load_lock.lock:
             if self._loaded is None:
                 twin = _synchronous_twin(self.session)
                 renewal = RoleChain(twin, standard_chain(twin)).renewal(self.role)
@@ -243,10 +252,10 @@ class _AioRefusedKeyRetry(RefusedKeyRetry):
     async def needs_retry(self, **event: Any) -> Any:
         if not self.is_refusal(event):
             return None
-        # Dropping an entry rewrites the vault's file.
+        # In a thread, because dropping the key rewrites the vault's file.
         try:
-            future = _start(functools.partial(super().needs_retry, **event))
-        except RuntimeError:  # no more threads here: the service's own answer is what counts
+            future = _run_in_thread(functools.partial(super().needs_retry, **event))
+        except RuntimeError:  # no more threads can start: leave the service's own answer
             return None
         return await asyncio.wrap_future(future)
 
@@ -259,9 +268,9 @@ def _chain(provider: AioRoleVaultProvider, original: OriginalCredentials) -> Aio
 
 
 def _synchronous_twin(session: AioSession) -> botocore.session.Session:
-    """A synchronous session with the same configuration: STS is called on it and
-    the source credentials come from it. Providers that somebody added to the
-    async chain are not in it.
+    """A synchronous session with the same configuration. STS is called on this session, and
+    the source credentials come from it. Providers that were added to the async chain are not
+    in its chain.
     """
     twin = botocore.session.Session()
     for name, value in session.instance_variables().items():

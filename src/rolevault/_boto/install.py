@@ -1,6 +1,7 @@
-"""``install`` and its exact inverse, and sessions that are made for a role.
+"""The public functions: ``install`` and its exact inverse, and sessions made for a role.
 
-Scripts and applications install; libraries never do.
+Scripts and applications call ``install()``. Libraries never do, because it changes the default
+session of the whole process.
 """
 
 from datetime import datetime, timedelta
@@ -38,38 +39,49 @@ def install(
     all_sessions: bool = False,
     **options: "Unpack[Options]",
 ) -> boto3.Session:
-    """Put the role into the default boto3 session, or into ``session``; return
-    that session. Call it once, at the top of a script.
+    """Put the role into the default boto3 session, or into ``session``; return that session.
+    Call it once, at the top of a script.
 
-    Nothing is called and nobody asked here: the first signed request signs in,
-    from the vault where it can. A second call that comes to the same role, with
-    equal options, does nothing; another one replaces the first.
+    ``install()`` calls no service and asks nobody. The first signed request signs in, from
+    the vault where that serves. A second call that comes to the same role, with equal
+    options, does nothing. A call that comes to another role replaces the first.
+
+    Example::
+
+        rolevault.install(
+            role_arn="arn:aws:iam::111122223333:role/Deploy",
+            mfa_serial="arn:aws:iam::999988887777:mfa/alice",
+        )
+        boto3.client("s3").list_buckets()
 
     :param role_arn: the role to assume; without it, the profile's. Where there is none but
         an ``mfa_serial``, the user's own MFA session signs.
     :param session: a boto3 session to use instead of the default one.
-    :param all_sessions: also serve sessions that others make later, for
-        libraries that do; never one with another explicit profile, keys of its
-        own, or async credentials.
-    :param profile: of ``~/.aws/config``, where all that is left out here is read; as
-        botocore chooses it. With ``role_arn``, only one that is named here.
-    :param source_profile: whose credentials enter the role; without it, what the
-        session would sign with otherwise.
+    :param all_sessions: also serve sessions that are made later, for libraries that make
+        their own; never a session with another explicit profile, with keys of its own, or
+        with async credentials.
+    :param profile: the profile in ``~/.aws/config`` that gives what is left out here; by
+        default the one that botocore chooses. With ``role_arn``, only a profile that is
+        named here gives anything.
+    :param source_profile: the profile whose credentials enter the role; by default the
+        credentials that the session would sign with otherwise.
     :param source_session: a boto3 session whose credentials enter the role, instead of
         ``source_profile``: keys that a script holds in memory, or another role's session.
-    :param mfa_serial: the device's ARN or number; without one nobody is asked.
-    :param mfa_callback: gets an ``MfaRequest`` and returns the code; or a command
-        as a list of strings, that prints it within 30 s. Without it, a prompt.
-    :param mfa_session_seconds: how long one code lasts, 900 to 129600, by default
-        43200; with 0 each role asks for its own.
-    :param duration_seconds: of each of the role's sessions, 900 to 43200; 3600 by default.
-    :param role_session_name: what CloudTrail shows; by default the device's name,
-        else the local user's.
+    :param mfa_serial: the ARN or number of the MFA device; without one, nobody is asked.
+    :param mfa_callback: a callable that gets an ``MfaRequest`` and returns the code, or a
+        command as a list of strings that prints the code within 30 s; by default a person is
+        asked.
+    :param mfa_session_seconds: how long one code lasts, 900 to 129600 seconds, by default
+        43200. With 0, each role asks for a code.
+    :param duration_seconds: the length of each of the role's sessions, 900 to 43200 seconds,
+        by default 3600.
+    :param role_session_name: what CloudTrail shows; by default the name of the device, else
+        of the local user.
     :param external_id, source_identity, policy, policy_arns, tags, transitive_tag_keys:
         passed to AssumeRole.
     :param region_name: of the session, as in boto3.
     :param passphrase: of the vault: a string, or a callable that returns one.
-    :param vault_path: the encrypted file; ``ROLEVAULT_FILE``, else
+    :param vault_path: the encrypted file; by default ``ROLEVAULT_FILE``, else
         ``~/.aws/rolevault/vault``.
     :raises ConfigurationError: a bad value, naming option, value and rule.
     :raises BotoCoreError: botocore's own, for a profile that does not exist or
@@ -98,16 +110,16 @@ def install(
             and (there is session or suits(there, options))
         ):
             return there
-        # Nothing below fails: what was installed stays until all of it is known.
+        # Nothing below fails. Until here, the former installation stays in force.
         uninstall()
         Installation(request, role, target, target_was_given, all_sessions, default_before).begin()
         return target
 
 
 def uninstall() -> None:
-    """Undo ``install``: the default session object and the credentials it had
-    are back. Clients made in between keep the role. Does nothing when nothing
-    is installed.
+    """Undo ``install()``: the default session object of before is back, with the credentials
+    of before. Clients that were made in between keep the role. Where nothing is installed,
+    this does nothing.
     """
     with _install_lock.lock:
         if (installed := active()) is not None:
@@ -115,13 +127,18 @@ def uninstall() -> None:
 
 
 def is_installed() -> bool:
-    """Whether ``install`` is in force."""
+    """Whether ``install()`` is in force."""
     return active() is not None
 
 
 def session(role_arn: str | None = None, **options: "Unpack[Options]") -> boto3.Session:
-    """A boto3 session of its own for a role; nothing global changes. Options as
-    for ``install``. Several side by side share a vault, and one MFA code.
+    """Make a boto3 session for a role. Nothing global changes. The options are those of
+    ``install()``. Several such sessions share a vault and one MFA code.
+
+    Example::
+
+        audit = rolevault.session(role_arn=ROLE, mfa_serial=MFA)
+        audit.client("sts").get_caller_identity()["Account"]
 
     :raises ConfigurationError: a bad value, naming option, value and rule.
     :raises BotoCoreError: as ``install``.
@@ -139,16 +156,22 @@ def ensure(
     min_ttl: float | timedelta | str = "15m",
     refresh: bool = False,
 ) -> datetime:
-    """Sign in now, prompting now and not in the middle of the work; return until
-    when nobody needs to be asked again, aware UTC.
+    """Sign in now, so that a person is asked now and not in the middle of the work. Return
+    the time until which nobody needs to be asked again, aware UTC.
 
-    :param session: the default session when left out.
-    :param min_ttl: how long that must be at least: seconds, a timedelta, or
-        text as "90s", "15m", "2h".
-    :param refresh: ask for a new code whatever the vault holds, and ignore
-        remembered denials.
-    :raises ConfigurationError: something shadows the provider, or no session
-        of this role lasts that long.
+    Example::
+
+        rolevault.ensure(min_ttl="8h")    # before a night's work
+
+    :param session: a boto3 session with a role; by default the default session.
+    :param min_ttl: how long nobody must be asked, at least: seconds, a timedelta, or a text
+        such as "90s", "15m", "2h".
+    :param refresh: ask for a new code whatever the vault holds, and ignore remembered
+        denials.
+    :raises ConfigurationError: something shadows the provider, or no session of this role
+        lasts that long.
+    :raises RoleVaultError: why nobody could sign in; botocore's errors and STS's own
+        ``ClientError`` pass through.
     """
     with IMPORT_LOCK.lock:
         from rolevault._boto.credentials import RoleCredentials
@@ -172,6 +195,6 @@ def ensure(
 
 
 def _callables(options: "Options") -> list[object]:
-    """Callables are equal where they are the same object, everything else by value."""
+    """What tells two calls apart beside the role: callables are compared by identity."""
     given = (options.get("mfa_callback"), options.get("passphrase"))
     return [id(value) if callable(value) else value for value in given]

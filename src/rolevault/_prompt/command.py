@@ -1,7 +1,6 @@
 """Running a user's command that prints a secret: a passphrase or a code.
 
-No shell, a limited time, nothing of ours in its environment that it could
-pass on.
+The command gets no shell, a limited time, and an environment without the passphrase.
 """
 
 import contextlib
@@ -26,11 +25,14 @@ _OUTPUT_LIMIT = 64 * 1024
 
 
 class CommandFailedError(Exception):
-    """The command gave nothing; the text says why, with its stderr."""
+    """The command gave nothing. The text says why, with its stderr."""
 
 
 def split(command: str) -> list[str]:
-    """A command line in its words, as the system's shell would see them."""
+    """The words of a command line, as the system's shell would split it.
+
+    :raises CommandFailedError: it is no command line: a quote is open, for example.
+    """
     if os.name == "posix":
         try:
             return shlex.split(command)
@@ -42,7 +44,7 @@ def split(command: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """What children inherit: no passphrase, and the mark that they must not ask."""
+    """What children inherit: no passphrase, and the mark that they must not ask a person."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("ROLEVAULT_PASSPHRASE")}
     return {**inherited, "ROLEVAULT_NESTED": "1"}
 
@@ -50,9 +52,8 @@ def environment() -> dict[str, str]:
 def run(argv: Sequence[str], *, shell: bool = False) -> bytes:
     """What the command prints on its standard output.
 
-    In the foreground of a terminal, that is its stdin, and its stderr is shown
-    there as it comes: a hardware key's tool asks for a touch. Elsewhere its
-    stdin is empty.
+    In the foreground of a terminal, the terminal is its stdin, and its stderr is shown there
+    at once: the tool of a hardware key asks for a touch. Elsewhere its stdin is empty.
 
     :raises CommandFailedError: not found, failed, silent, or slower than 30 s.
     """
@@ -71,17 +72,17 @@ def run(argv: Sequence[str], *, shell: bool = False) -> bytes:
         terminal = None
         with contextlib.suppress(NobodyThereError):
             terminal = stack.enter_context(person.open_terminal())
-        # Ctrl-C reaches the main thread alone. Inside Popen() it would lose the
-        # id of a command that runs already.
+        # The command is started in a thread of its own, because Ctrl-C reaches the main
+        # thread alone. Inside Popen() it would lose the id of a command that already runs.
         worker = threading.Thread(target=work)
         try:
             worker.start()
             while not outcome.done():
-                wait([outcome], 0.1)  # Windows notices Ctrl-C only between two waits
+                wait([outcome], 0.1)  # on Windows, Ctrl-C is noticed only between two waits
             return outcome.result()
         finally:
             stop.set()
-            with contextlib.suppress(RuntimeError):  # it was not started
+            with contextlib.suppress(RuntimeError):  # the thread was not started
                 worker.join()
 
 
@@ -125,10 +126,13 @@ def _output(
 
 
 class _Reader(threading.Thread):
-    """Reads one pipe of the command, so that it never waits for us.
+    """Reads one pipe of the command, so that the command never waits for a reader.
 
-    :param limited: too much of it ends the command; else only its end is kept.
-    :param shown_on: the terminal on which it appears as it comes.
+    A thread and not ``communicate()``, which waits for a daemon that the command has started
+    and that holds the pipe open, and which has no limit.
+
+    :param limited: too much output ends the command; otherwise only the end is kept.
+    :param shown_on: the terminal on which the output is shown at once.
     """
 
     def __init__(
@@ -144,7 +148,7 @@ class _Reader(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        # Closed under us, by finish() or by the terminal's end.
+        # The pipe can be closed by finish(), and the terminal by its end.
         with contextlib.suppress(OSError, ValueError):
             while not self.overflowed and (chunk := self._pipe.read(4096)):
                 self.data += chunk
@@ -154,12 +158,12 @@ class _Reader(threading.Thread):
                     del self.data[:-_OUTPUT_LIMIT]
                 if self._shown_on is not None:
                     self._shown_on.write(chunk)
-        # Whoever prints without end is ended by SIGPIPE.
+        # SIGPIPE ends a command that prints without end.
         self._pipe.close()
 
     def finish(self) -> None:
-        """All that the command printed is in the pipe. A daemon that it started
-        may hold the pipe open and is not waited for.
+        """Read the rest: all that the command printed is in the pipe. A daemon that holds the
+        pipe open is not waited for.
         """
         self.join(1)
         self._pipe.close()
@@ -170,14 +174,14 @@ class _Reader(threading.Thread):
 
 
 def _kill(pid: int) -> None:
-    """End the command and what it started, which would go on reading the
-    terminal. Where there is no ``/proc``, only itself.
+    """End the command and the processes that it started, which would go on reading the
+    terminal. Where there is no ``/proc``, only the command is ended.
     """
     if os.name != "posix":
         os.kill(pid, signal.SIGTERM)
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        # Stopped, it starts no more and its children's ids are not given away.
+        # A stopped process starts no others, and the ids of its children are not reused.
         os.kill(pid, signal.SIGSTOP)
         with contextlib.suppress(OSError):
             for task in Path(f"/proc/{pid}/task").iterdir():

@@ -1,5 +1,5 @@
-"""Asking a person in a Jupyter notebook, whose kernel has no terminal. A prompt lives
-no longer than the cell that it stands in.
+"""Asking a person in a Jupyter notebook, whose kernel has no terminal. A prompt ends at the
+latest with its cell.
 """
 
 import builtins
@@ -13,30 +13,31 @@ from rolevault._prompt.nobody_there import NobodyThereError
 
 def is_here() -> bool:
     """Whether this process is a notebook's kernel."""
-    # Only a process that runs IPython can be a kernel: nothing is imported to find out.
+    # A kernel runs IPython, so nothing needs to be imported to find out.
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
 
 
 class _CellEndedError(BaseException):
-    """No ``Exception``: ipykernel logs these and goes on waiting."""
+    """Not an ``Exception``: ipykernel would log it and go on waiting."""
 
 
-#: The last cell that ended with a prompt in it: ipykernel can be asked a moment longer.
+#: The last cell that ended with a prompt in it. ipykernel takes prompts for a moment longer.
 _ended = ""
 
 
 def ask(prompt: str, hidden: bool) -> str:
-    """One line from whoever sits before the cell that is running.
+    """One line from the person whose cell is running.
 
-    :raises NobodyThereError: no cell is, or its frontend takes no input.
+    :raises NobodyThereError: no cell is running, or its frontend takes no input.
     """
     if threading.current_thread() is threading.main_thread():
         return _ask(prompt, hidden)
-    # An interrupt reaches the main thread alone, and a cell can end with a timeout. In
-    # another thread ipykernel would wait on, take the answers to later prompts for its
-    # own, and crash where the next prompt's thread reads beside it.
+    # The case is a prompt in another thread: of rolevault.aio and s3fs, always, and of a
+    # ThreadPool. An interrupt of the cell reaches the main thread alone, and a cell can end
+    # with a time-out. ipykernel would wait on in this thread, take the answers to later
+    # prompts for this one's, and crash where the thread of the next prompt reads too.
     shell = sys.modules["IPython"].get_ipython()
     cell_ended, prompt_ended = threading.Event(), threading.Event()
 
@@ -50,8 +51,10 @@ def ask(prompt: str, hidden: bool) -> str:
             prompt_ended.wait(1)
 
     def trace(*_: object) -> Any:
-        # Run by our thread alone, at each step of ipykernel's loop, which looks for
-        # an answer a hundred times a second and has no other way in.
+        # A trace function, because ipykernel's loop has no other way in: it looks for an
+        # answer a hundred times a second, and each of its steps comes here, in this thread
+        # alone. An exception by PyThreadState_SetAsyncExc could arrive too late, when this
+        # function has returned, in code that holds locks.
         if cell_ended.is_set():
             raise _CellEndedError
         return trace
@@ -72,7 +75,8 @@ def ask(prompt: str, hidden: bool) -> str:
 
 
 def _ask(prompt: str, hidden: bool) -> str:
-    # While a cell runs, ipykernel puts its own functions here, which ask in the browser.
+    # While a cell runs, ipykernel replaces these functions by its own, which ask in the
+    # browser.
     if builtins.input.__module__ == "builtins":
         raise NobodyThereError("no cell of this notebook is running")
     try:
