@@ -28,8 +28,22 @@ from rolevault._vault import file as _files
 from rolevault._vault.file import VaultFile
 
 CHEAP = kdf.Costs(m=19456, t=1, p=1)
-kdf.DEFAULT_COSTS = CHEAP
-_files.LOCK_SECONDS = 60.0
+
+
+def be_patient_and_cheap() -> None:
+    """In a process that a test has started: what it writes takes little time, and it waits
+    for others on a busy machine. Never in the process of the tests, whose default costs are
+    tested too.
+    """
+    kdf.DEFAULT_COSTS = CHEAP
+    _files.LOCK_SECONDS = 60.0
+
+
+def main(name: str, *arguments: str) -> None:
+    """Run the function of that name, in a process that a test has started."""
+    be_patient_and_cheap()
+    globals()[name](*arguments)
+
 
 FIRST = "correct horse battery staple"
 SECOND = "twelve drummers drumming"
@@ -405,7 +419,7 @@ def quick_place() -> Iterator[Path]:
 
 def run(python: Callable[..., Any], name: str, *arguments: object) -> Any:
     """What the function of that name prints in a Python of its own."""
-    script = "import processes, sys; getattr(processes, sys.argv[1])(*sys.argv[2:])"
+    script = "import processes, sys; processes.main(*sys.argv[1:])"
     process = python(script, name, *map(str, arguments))
     output, errors = process.communicate()
     assert process.returncode == 0, errors

@@ -28,7 +28,7 @@ def rotate(path: Path) -> int:
 
 
 def hold(python: Python, path: Path) -> "subprocess.Popen[str]":
-    holder = python("import processes, sys; processes.hold_lock(sys.argv[1])", str(path))
+    holder = python("import processes, sys; processes.main('hold_lock', sys.argv[1])", str(path))
     assert holder.stdout is not None
     assert int(holder.stdout.readline()) == holder.pid
     return holder

@@ -25,7 +25,8 @@ ALICE, MALLORY = 61001, 65534
 PRELUDE = f"""
 import errno, fcntl, json, os, stat, sys
 from pathlib import Path
-from processes import fork, wait, CHEAP, FIRST, SECOND
+from processes import be_patient_and_cheap, fork, wait, CHEAP, FIRST, SECOND
+be_patient_and_cheap()
 from rolevault import InsecureVaultError, Vault, rotate_passphrase
 from rolevault._vault.file import VaultFile
 ALICE, MALLORY = {ALICE}, {MALLORY}
