@@ -1,0 +1,99 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+"""A user's script, for type checkers: ``make check`` gives it to mypy and pyright, beside the
+installed package. Nothing runs it. The lines at the end must be errors.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError
+from typing_extensions import assert_type
+
+import rolevault
+from rolevault import MfaRequest, RoleVaultError, Vault
+
+ROLE = "arn:aws:iam::111122223333:role/Deploy"
+
+
+def code(request: MfaRequest) -> str:
+    assert_type(request.serial, str)
+    assert_type(request.reason, str)
+    assert_type(request.attempt, int)
+    assert_type(request.last_error, str | None)
+    return "123456"
+
+
+def every_option() -> None:
+    session = rolevault.install(
+        ROLE,
+        session=boto3.Session(),
+        all_sessions=True,
+        profile="prod",
+        source_profile="base",
+        source_session=None,
+        mfa_serial="arn:aws:iam::999988887777:mfa/alice",
+        mfa_callback=code,
+        mfa_session_seconds=3600,
+        duration_seconds=None,
+        role_session_name="alice",
+        external_id="x1",
+        policy="{}",
+        policy_arns=["arn:aws:iam::aws:policy/ReadOnlyAccess"],
+        tags={"team": "a"},
+        transitive_tag_keys=("team",),
+        source_identity="alice",
+        region_name="eu-west-1",
+        passphrase=lambda: "secret",
+        vault_path="vault",
+    )
+    assert_type(session, boto3.Session)
+    assert_type(rolevault.session(mfa_callback=["pass", "otp", "aws"]), boto3.Session)
+    rolevault.session(ROLE, source_session=session)
+
+
+def other_functions(session: boto3.Session) -> None:
+    assert_type(rolevault.ensure(), datetime)
+    rolevault.ensure(session, min_ttl="2h", refresh=True)
+    rolevault.ensure(min_ttl=timedelta(hours=1))
+    rolevault.ensure(min_ttl=3600)
+    assert_type(rolevault.is_installed(), bool)
+    rolevault.uninstall()
+    assert_type(rolevault.rotate_passphrase(), int)
+    rolevault.rotate_passphrase("new", old=lambda: "old", vault_path="vault")
+    assert_type(rolevault.__version__, str)
+
+
+def the_vault() -> None:
+    vault = Vault("path", passphrase="x" * 12)
+    assert_type(vault["key"], dict[str, Any])
+    assert_type(vault.entries(), list[dict[str, Any]])
+    vault["key"] = {"a": 1}
+    vault.change({"a": {}, "b": None})
+    view: Mapping[str, Any] = vault.snapshot()
+    assert_type(len(view), int)
+    for key in vault:
+        assert_type(key, str)
+
+
+def errors(error: RoleVaultError) -> str:
+    plain: BotoCoreError = error
+    if isinstance(error, rolevault.ConfigurationError):
+        as_value_error: ValueError = error
+        return error.option + error.value + error.rule + str(as_value_error)
+    if isinstance(error, rolevault.SignInTimeoutError):
+        assert_type(error.seconds, float)
+        return error.purpose + error.holder
+    if isinstance(error, rolevault.MfaFailedError):
+        assert_type(error.attempts, int)
+    return str(plain)
+
+
+def must_be_errors() -> None:
+    rolevault.install(ROLE, mfa_serail="x")  # type: ignore[call-arg]
+    rolevault.session(ROLE, duration_seconds="1h")  # type: ignore[arg-type]
+    rolevault.session(ROLE, mfa_callback=lambda: 1)  # type: ignore[arg-type]
+    rolevault.ensure(min_ttl=None)  # type: ignore[arg-type]
+    Vault(passphrase=b"x")  # type: ignore[arg-type]
+    raise rolevault.VaultDamagedError(path="x")  # type: ignore[call-arg]
