@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import boto3
+import botocore
 import hypothesis
 import pytest
 import time_machine
+from botocore.loaders import JSONFileLoader
 
 import rolevault
 from aws_wire import Answer, Request, Server
@@ -51,6 +53,26 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         _default = signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL
         signal.signal(_number, _default)
+
+
+def _parse_once() -> None:
+    """Have botocore parse each of its own JSON files once in this process. Every new session
+    parses its service models and endpoints again, which took half of the suite's time.
+    """
+    loader, own = cast(Any, JSONFileLoader), str(Path(botocore.__file__).parent)
+    parse, parsed = loader._load_file, {}
+
+    def parse_or_recall(self: Any, path: str, open_file: Any) -> Any:
+        if not path.startswith(own):
+            return parse(self, path, open_file)
+        if path not in parsed:
+            parsed[path] = parse(self, path, open_file)
+        return parsed[path]
+
+    loader._load_file = parse_or_recall
+
+
+_parse_once()
 
 
 @pytest.fixture(autouse=True)
