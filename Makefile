@@ -10,29 +10,45 @@ PYTEST := -m pytest -n auto --dist worksteal
 OLDEST := boto3==1.35.0 botocore==1.35.0 cryptography==44.0.1 filelock==4.0.0
 OLDEST_AIO := aiobotocore==2.15.0
 
-SOURCES := $(shell find src -name '*.py') pyproject.toml
+# What the oldest releases can change: all that touches boto3, botocore, cryptography and
+# filelock. Asking a person, the fake STS and the documents are the same there.
+ROOMS_OLDEST := tests/_boto tests/_signin tests/_roles tests/_vault tests/_concurrency \
+	tests/test_imports.py tests/test_private_names.py tests/test_secrets.py
 
-.PHONY: test check newest oldest aio matrix demo fuzz mutants bench clean
+SOURCES := $(shell find src -name '*.py') pyproject.toml README.md
 
-test: check newest oldest aio      ## everything that must hold before a change lands
+.PHONY: test quick check room newest oldest aio matrix demo fuzz mutants bench clean
 
-check: $(VENV)/ready               ## style and types
+# make test: everything that must hold before a change lands.
+# make test ROOM=_vault: the tests of one room, on the newest releases.
+test: $(if $(ROOM),room,check newest oldest aio)
+
+quick: check $(VENV)/ready         ## what to run after each change: no slow tests
+	$(BIN)/python $(PYTEST) -p no:randomly -m "not slow"
+
+room: $(VENV)/ready
+	$(BIN)/python $(PYTEST) -p no:randomly tests/$(ROOM)
+
+check: $(VENV)/ready               ## style, types, and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file= --strict tests/typing_user.py
+	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing_user.py
 	PYTHONPATH=src $(BIN)/lint-imports --no-logo
+	$(BIN)/python tests/mutations.py --check
 
-newest: $(VENV)/ready              ## the suite, on the newest releases
-	$(BIN)/python $(PYTEST)
+newest: $(VENV)/ready              ## the suite in random order, on the newest releases
+	$(BIN)/python $(PYTEST) --durations=20
 
 oldest: $(VENV)-oldest/ready       ## the suite, on the oldest that we support
-	$(VENV)-oldest/bin/python $(PYTEST)
+	$(VENV)-oldest/bin/python $(PYTEST) $(ROOMS_OLDEST)
 
 aio: $(VENV)-aio/ready $(VENV)-aio-oldest/ready  ## the extra, on what aiobotocore wants
 	$(VENV)-aio/bin/python $(PYTEST) tests/aio
 	$(VENV)-aio-oldest/bin/python $(PYTEST) tests/aio
 
-matrix:                            ## newest, oldest and aio on each Python from 3.10 that is here
+matrix: mutants                    ## newest, oldest and aio on each Python from 3.10 that is here
 	set -e; for minor in 10 11 12 13 14; do \
 		for python in python3.$$minor $(HOME)/.pyenv/versions/3.$$minor.*/bin/python; do \
 			if $$python -c "" 2>/dev/null; then \
@@ -47,7 +63,7 @@ demo: $(VENV)-demo/ready           ## two accounts, one code, against a local ST
 fuzz: $(VENV)/ready                ## the vault's parser, for SECONDS
 	$(BIN)/python tests/_vault/fuzz_envelope.py --seconds $(or $(SECONDS),600)
 
-mutants: $(VENV)/ready             ## remove each check of the vault; the suite must notice
+mutants: $(VENV)/ready             ## break each check once; the suite must notice
 	$(BIN)/python tests/mutations.py
 
 bench: $(VENV)/ready               ## what a script waits for, and how often it asks
@@ -56,28 +72,40 @@ bench: $(VENV)/ready               ## what a script waits for, and how often it 
 	$(BIN)/python bench/fan_out.py
 
 clean:
-	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .wheel build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# The tests see the built wheel, not the source tree.
-define install
+# The tests see the built wheel, not the source tree. It is built once for all environments.
+.wheel/built: $(SOURCES)
+	test -x .venv-build/bin/python || $(PYTHON) -m venv .venv-build
+	rm -rf .wheel
+	.venv-build/bin/python -m pip wheel --quiet --no-deps --wheel-dir .wheel .
+	touch $@
+
+# Its dependencies change with pyproject.toml alone, the wheel with each source.
+define environment
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade pip
 	$(@D)/bin/python -m pip install --quiet $(1)
-	$(@D)/bin/python -m pip install --quiet --force-reinstall --no-deps .
 	touch $@
 endef
 
-$(VENV)/ready: $(SOURCES)
-	$(call install,--upgrade --group dev .)
+%/ready: %/environment .wheel/built
+	$(@D)/bin/python -m pip install --quiet --force-reinstall --no-deps .wheel/*.whl
+	touch $@
 
-$(VENV)-oldest/ready: $(SOURCES)
-	$(call install,--group test . $(OLDEST))
+$(VENV)/environment: pyproject.toml | .wheel/built
+	$(call environment,--upgrade --group dev .wheel/*.whl)
 
-$(VENV)-aio/ready: $(SOURCES)
-	$(call install,--group aio '.[aio]')
+$(VENV)-oldest/environment: pyproject.toml | .wheel/built
+	$(call environment,--group test .wheel/*.whl $(OLDEST))
 
-$(VENV)-aio-oldest/ready: $(SOURCES)
-	$(call install,--group aio '.[aio]' $(OLDEST_AIO))
+$(VENV)-aio/environment: pyproject.toml | .wheel/built
+	$(call environment,--group aio $$(echo .wheel/*.whl)[aio])
 
-$(VENV)-demo/ready: $(SOURCES)
-	$(call install,.)
+$(VENV)-aio-oldest/environment: pyproject.toml | .wheel/built
+	$(call environment,--group aio $$(echo .wheel/*.whl)[aio] $(OLDEST_AIO))
+
+$(VENV)-demo/environment: pyproject.toml | .wheel/built
+	$(call environment,.wheel/*.whl)
+
+.SECONDARY:

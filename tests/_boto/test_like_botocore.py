@@ -131,6 +131,7 @@ def pairs(sts: LocalSts, alice: Alice, monkeypatch: pytest.MonkeyPatch) -> dict[
 numbers = count()
 
 
+@pytest.mark.slow
 @given(configurations(), st.sampled_from(NAMES))
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
 def test_the_same_calls_or_the_same_error(

@@ -270,6 +270,7 @@ with ProcessPoolExecutor(2, multiprocessing.get_context(method), **start) as poo
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers(
     options: Options, sts: LocalSts, alice: Alice, python: Python, method: str

@@ -97,6 +97,7 @@ def test_a_day_of_scripts(
     assert sts.count("AssumeRole") == len(ACCOUNTS) * sessions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "accounts"), [(3600, ACCOUNTS), (900, ACCOUNTS[:1])])
 def test_a_day_in_one_process(
     sts: LocalSts,

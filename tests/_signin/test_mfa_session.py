@@ -303,6 +303,7 @@ def test_a_revoked_mfa_session_is_opened_anew(
     assert sts.count("GetSessionToken") == 2
 
 
+@pytest.mark.slow
 def test_a_script_that_runs_for_days(
     sts: LocalSts,
     alice: Alice,

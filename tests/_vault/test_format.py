@@ -144,6 +144,7 @@ def test_the_document_has_the_codes_bounds(text: str, value: Any) -> None:
     assert re.sub(r"\D", "", text) == str(value)
 
 
+@pytest.mark.slow
 def test_every_check_stands_without_asserts() -> None:
     """Under python -O no check of the format goes away."""
     suite = [str(HERE / "test_sealing.py"), str(HERE / "test_envelope.py")]
