@@ -21,7 +21,7 @@ import botocore
 import hypothesis
 import pytest
 import time_machine
-from botocore.loaders import JSONFileLoader
+from botocore.loaders import JSONFileLoader, Loader
 
 import rolevault
 from aws_wire import Answer, Request, Server
@@ -47,20 +47,23 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("patient")
 
-# Whoever started us in the background has these ignored, and so would every
-# process that the tests start: a Ctrl-C would reach nobody.
+# A shell that starts pytest in the background ignores these signals for pytest, and so for every
+# process that the tests start: a Ctrl-C would reach none of them.
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         _default = signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL
         signal.signal(_number, _default)
 
 
-def _parse_once() -> None:
-    """Have botocore parse each of its own JSON files once in this process. Every new session
-    parses its service models and endpoints again, which took half of the suite's time.
+def _read_once() -> None:
+    """Have botocore parse each of its own JSON files once in this process, and list its services
+    once. Every new session does both again, which took half of the suite's time. Nothing
+    changes what was read.
     """
-    loader, own = cast(Any, JSONFileLoader), str(Path(botocore.__file__).parent)
-    parse, parsed = loader._load_file, {}
+    json_loader, loader = cast(Any, JSONFileLoader), cast(Any, Loader)
+    parse, parsed = json_loader._load_file, {}
+    list_services, services = loader.list_available_services, {}
+    own = str(Path(botocore.__file__).parent)
 
     def parse_or_recall(self: Any, path: str, open_file: Any) -> Any:
         if not path.startswith(own):
@@ -69,18 +72,16 @@ def _parse_once() -> None:
             parsed[path] = parse(self, path, open_file)
         return parsed[path]
 
-    loader._load_file = parse_or_recall
+    def list_or_recall(self: Any, kind: str) -> Any:
+        folders = (kind, *self.search_paths)
+        if folders not in services:
+            services[folders] = list_services(self, kind)
+        return services[folders]
+
+    json_loader._load_file, loader.list_available_services = parse_or_recall, list_or_recall
 
 
-_parse_once()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that starts Pythons, terminals or notebooks is slow: ``make quick`` leaves it out."""
-    for item in items:
-        starts = {"python", "notebook"} & set(getattr(item, "fixturenames", ()))
-        if starts or hasattr(getattr(item, "module", None), "PtyUser"):
-            item.add_marker("slow")
+_read_once()
 
 
 @pytest.fixture(autouse=True)
@@ -286,7 +287,7 @@ class Web:
         self.requests: list[str] = []
         self._server = Server(self._serve, time.time)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.002,))
         self._thread.start()
 
     def _serve(self, request: Request) -> Answer:

@@ -293,10 +293,10 @@ class Server(ThreadingHTTPServer):
         for each in list(self._open):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        for _ in range(500):
+        for _ in range(5000):
             if not self._open:
                 return
-            time.sleep(0.01)
+            time.sleep(0.001)
 
 
 class _Handler(BaseHTTPRequestHandler):

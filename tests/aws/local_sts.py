@@ -152,7 +152,7 @@ class LocalSts:
         self._server = Server(self._serve, self.now)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), name="local-sts", daemon=True
+            target=self._server.serve_forever, args=(0.002,), name="local-sts", daemon=True
         )
         self._thread.start()
 
