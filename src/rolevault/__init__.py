@@ -82,7 +82,7 @@ _IMPORTED_AT_FIRST_USE = {
 def __getattr__(name: str) -> Any:  # PEP 562
     if name not in _IMPORTED_AT_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with IMPORT_LOCK.lock:
+    with IMPORT_LOCK:
         module = importlib.import_module(_IMPORTED_AT_FIRST_USE[name])
     return globals().setdefault(name, getattr(module, name))
 

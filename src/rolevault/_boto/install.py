@@ -173,7 +173,7 @@ def ensure(
     :raises RoleVaultError: why nobody could sign in; botocore's errors and STS's own
         ``ClientError`` pass through.
     """
-    with IMPORT_LOCK.lock:
+    with IMPORT_LOCK:
         from rolevault._boto.credentials import RoleCredentials
 
     seconds = durations.seconds("min_ttl", min_ttl)

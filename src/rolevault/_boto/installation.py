@@ -197,7 +197,7 @@ def _with_role(
 ) -> CredentialResolver:
     # Every script pays for import and install(), also one that never signs. So the modules
     # that sign are imported with the first session that needs them.
-    with IMPORT_LOCK.lock:
+    with IMPORT_LOCK:
         from rolevault._boto.provider import chain_with_provider
 
     return chain_with_provider(role, session, chain, is_wanted)

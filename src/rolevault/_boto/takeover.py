@@ -119,7 +119,7 @@ def restore_chain(
 
     :param make: builds the chain of a session that had nothing yet.
     """
-    with IMPORT_LOCK.lock:
+    with IMPORT_LOCK:
         from rolevault._boto.credentials import RoleCredentials
         from rolevault._boto.refused_keys import RefusedKeyRetry
 

@@ -1,5 +1,6 @@
 """Threads and forks.
 
-``fork_lock`` has locks that a forked child finds free; ``single_flight`` lets the threads that
-need the same work share one run of it. This package may import no other one.
+``fork_lock`` holds locks that are free in a forked child. ``single_flight`` lets the threads
+that need the same work share one run of it. This package may import no other package of
+rolevault, except for the errors.
 """

@@ -1,5 +1,7 @@
-"""Locks that a forked child finds free. A fork copies a lock's state, but only the
-thread that forks: a lock that another thread holds would stay taken for ever.
+"""Locks that are free in a forked child.
+
+A fork copies the state of every lock, but only the thread that forks. A lock that another
+thread holds at that moment would stay locked in the child for ever.
 """
 
 import os
@@ -8,56 +10,55 @@ from weakref import WeakSet
 
 
 class ForkLock:
-    """Holds a reentrant lock, and replaces the lock with a free one in a forked child.
+    """A reentrant lock, which is replaced by a free one in a forked child.
 
-    Take it with ``with this.lock:``. The lock is an attribute, and this class has no
-    ``__enter__`` of its own, because Ctrl-C could arrive between the end of such a
-    method and the ``with`` block, and leave the lock taken.
-
-    :param forks_wait: no thread can fork while the lock is held. For work that a child
-        could never finish, such as an import; only for work that takes milliseconds.
+    Use it as ``with fork_lock.lock:``. This class has no ``__enter__``, because Ctrl-C could
+    arrive after ``__enter__`` has locked and before the ``with`` block begins. The lock would
+    then stay locked. With the lock itself, Python leaves no such gap.
     """
 
-    def __init__(self, *, forks_wait: bool = False) -> None:
+    def __init__(self) -> None:
         self.lock = threading.RLock()
-        _all_locks.add(self)
-        if forks_wait:
-            _held_across_forks.append(self)
+        _all_fork_locks.add(self)
 
 
-_all_locks: "WeakSet[ForkLock]" = WeakSet()
-_held_across_forks: list[ForkLock] = []
+_all_fork_locks: "WeakSet[ForkLock]" = WeakSet()
 
-#: Held around each import inside a function. In a child that is forked during an
-#: import, the module stays locked by the import system, and importing it hangs.
-IMPORT_LOCK = ForkLock(forks_wait=True)
+# A child could not go on with the work that these two locks guard, so a fork waits for the
+# work. The work must therefore be short.
 
-#: Held while OpenSSL works. OpenSSL has locks of its own, and a child that is forked
-#: during a key derivation could derive no key: the derivation's threads count as running.
-OPENSSL_LOCK = ForkLock(forks_wait=True)
+#: Held around each import inside a function. A child that is forked during an import finds
+#: the module locked by the import system, and would wait for ever when it imports the module.
+IMPORT_LOCK = threading.RLock()
+
+#: Held while OpenSSL works. In a child that is forked during a key derivation, OpenSSL counts
+#: the parent's threads as running, and can derive no key.
+OPENSSL_LOCK = threading.RLock()
 
 
 def _before_fork() -> None:
-    for each in _held_across_forks:
-        each.lock.acquire()
+    IMPORT_LOCK.acquire()
+    OPENSSL_LOCK.acquire()
 
 
-def _after_fork_in_parent() -> None:
-    for each in _held_across_forks:
-        each.lock.release()
+def _after_fork() -> None:
+    # The thread that forked holds both locks, in the parent and in the child.
+    OPENSSL_LOCK.release()
+    IMPORT_LOCK.release()
 
 
 def _after_fork_in_child() -> None:
-    for each in _all_locks:
+    _after_fork()
+    for each in _all_fork_locks:
         each.lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    # ``before`` hooks run in reverse order of registration. Our hook must wait for imports
-    # before logging's hook takes the lock of logging, since a module may log while it is
-    # imported. boto3 has imported logging by now, so our hook runs first.
+    # The ``before`` hooks run in reverse order of their registration. The import lock must
+    # come before the lock of the logging module, because a module may log while it is
+    # imported. boto3 has already imported logging, so our hook runs before logging's hook.
     os.register_at_fork(
         before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
+        after_in_parent=_after_fork,
         after_in_child=_after_fork_in_child,
     )

@@ -1,10 +1,11 @@
-"""Single flight: the threads of a process that need the same work share one run of it.
+"""Single flight: threads of a process that need the same work share one run of it.
 
-The name is that of Go's ``golang.org/x/sync/singleflight``. A
-``concurrent.futures.Future`` does not serve: Ctrl-C can interrupt the owner between any
-two instructions, and its waiters would then wait for a result that nobody sets. Here each
-call holds a lock for as long as it runs, and the ``with`` statement releases the lock
-whatever happens.
+The name comes from Go's ``golang.org/x/sync/singleflight``.
+
+A ``concurrent.futures.Future`` would be shorter, but Ctrl-C can interrupt the thread that
+does the work between any two instructions. The other threads would then wait for a result
+that nobody sets. Here each call holds a lock while it runs, and the ``with`` statement
+releases that lock however the call ends.
 """
 
 import logging
@@ -27,21 +28,21 @@ WAIT_SECONDS = 120.0
 
 
 class _Call(Generic[T]):
-    """One run of the work, with its outcome."""
+    """One run of the work, and its outcome."""
 
     def __init__(self) -> None:
         self.owner = threading.get_ident()
-        self.lock = threading.Lock()  # held until the run has ended, by whatever means
+        self.lock = threading.Lock()  # locked until the run has ended
         self.result: T | None = None
         self.error: Exception | None = None
         self.succeeded = False
 
 
 class SingleFlight(Generic[T]):
-    """The calls under way in this process, by key.
+    """The calls that run in this process, by key.
 
-    Threads that wait for a call share its failure too. A call that comes later tries
-    again.
+    Threads that wait for a call get its result or its error. A call that begins later does
+    the work again.
     """
 
     def __init__(self) -> None:
@@ -50,19 +51,19 @@ class SingleFlight(Generic[T]):
         _all.add(self)
 
     def run(self, key: Hashable, purpose: str, work: Callable[[], T]) -> T:
-        """Return or raise what ``work()`` does. One thread runs it, for all threads that
-        call with an equal ``key`` meanwhile.
+        """Return what ``work()`` returns, or raise what it raises. While one thread runs
+        ``work()``, the other threads that call with an equal ``key`` wait for its outcome.
 
-        :param purpose: what the work is for, as the messages say it.
-        :raises SignInTimeoutError: another thread's run took more than two minutes; or the
-            run is this thread's own: a callback needs what it helps to get.
+        :param purpose: what the work is for, as messages say it.
+        :raises SignInTimeoutError: another thread's run took more than two minutes, or this
+            thread would wait for itself: a callback needs the sign-in that calls it.
         """
         until = time.monotonic() + WAIT_SECONDS
         mine: _Call[T] = _Call()
         with mine.lock:
             while (current := self._current(key, mine)) is not mine:
                 if current.owner == threading.get_ident():
-                    raise waits_for_itself(purpose)
+                    raise deadlock_error(purpose)
                 logger.info("Waiting for another thread, which is signing in (%s).", purpose)
                 if not current.lock.acquire(timeout=max(0.0, until - time.monotonic())):
                     raise SignInTimeoutError(
@@ -73,7 +74,7 @@ class SingleFlight(Generic[T]):
                     raise current.error
                 if current.succeeded:
                     return current.result  # type: ignore[return-value]  # set by its owner
-                # Ctrl-C ended the owner's run. It concerns the owner alone: try again.
+                # Ctrl-C ended the owner's run. Ctrl-C is for the owner alone, so try again.
             try:
                 mine.result = work()
                 mine.succeeded = True
@@ -87,24 +88,24 @@ class SingleFlight(Generic[T]):
             return mine.result
 
     def _current(self, key: Hashable, mine: _Call[T]) -> _Call[T]:
-        """The call under way for ``key``, which is ``mine`` where there is no other."""
+        """The call that runs for ``key``. If there is none, ``mine`` becomes that call."""
         with self._state_lock.lock:
             call = self._calls.get(key)
-            # Ctrl-C can leave a call here that has ended.
+            # A call that Ctrl-C ended can still be here, with its lock released.
             if call is None or not call.lock.locked():
                 call = self._calls[key] = mine
             return call
 
     def forget(self) -> None:
-        """In a forked child: the owners of the calls are threads of the parent."""
+        """Forget all calls in a forked child: the threads that run them are the parent's."""
         self._calls = {}
 
 
 _all: "WeakSet[SingleFlight[Any]]" = WeakSet()
 
 
-def waits_for_itself(purpose: str) -> SignInTimeoutError:
-    """The error for a thread that would wait for itself, and so for ever."""
+def deadlock_error(purpose: str) -> SignInTimeoutError:
+    """The error for a thread that would wait for itself."""
     holder = "itself (a callback needs what it helps to get)"
     return SignInTimeoutError(purpose=purpose, holder=holder, seconds=0)
 

@@ -47,7 +47,7 @@ def check_options(role_arn: str | None, options: Options) -> None:
     """
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
-        with IMPORT_LOCK.lock:
+        with IMPORT_LOCK:
             import difflib
 
         name = min(unknown)

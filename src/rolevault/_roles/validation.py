@@ -192,7 +192,7 @@ def _strings(option: str, value: object, most: int, rule: str) -> tuple[str, ...
 
 def _is_tag(value: object, least: int, most: int) -> bool:
     """Whether STS takes it for a tag's key or value: letters, spaces, digits, ``_.:/=+-@``."""
-    with IMPORT_LOCK.lock:
+    with IMPORT_LOCK:
         import unicodedata
 
     return (

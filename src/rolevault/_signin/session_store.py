@@ -141,7 +141,7 @@ class SessionStore:
         slot = int(key[0], 16) % 8 + (8 if kind == "device" else 0)
         held: set[int] = self._held_by_thread.__dict__.setdefault("slots", set())
         if slot in held:
-            raise single_flight.waits_for_itself(purpose)
+            raise single_flight.deadlock_error(purpose)
 
         def waiting(holder: str) -> None:
             # A person may be typing in another window, and this process must not seem to

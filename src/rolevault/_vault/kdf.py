@@ -72,7 +72,7 @@ class Kdf:
         m, t, p = self.costs
         try:
             argon2id = Argon2id(salt=self.salt, length=32, iterations=t, lanes=p, memory_cost=m)
-            with OPENSSL_LOCK.lock:
+            with OPENSSL_LOCK:
                 return argon2id.derive(text.encode())
         except UnsupportedAlgorithm:
             reason = "it needs OpenSSL 3.2 or later, not in FIPS mode"

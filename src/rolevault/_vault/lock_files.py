@@ -47,7 +47,7 @@ def hold(
     :raises BusyError: the lock did not become free.
     :raises InsecureVaultError: what is at ``path`` is not a lock file.
     """
-    with IMPORT_LOCK.lock:
+    with IMPORT_LOCK:
         from filelock import FileLock, Timeout
 
     lock = FileLock(

@@ -57,7 +57,7 @@ def seal(key: bytes, plaintext: bytes, context: bytes, *, salt: bytes | None = N
     salt = os.urandom(SALT_SIZE) if salt is None else salt
     # One more chunk than full ones, always: the last is the short one.
     starts = range(0, len(plaintext) + 1, _CHUNK)
-    with OPENSSL_LOCK.lock:
+    with OPENSSL_LOCK:
         aead, base, commitment = _derive(key, salt, context)
         chunks = [
             aead.encrypt(_nonce(base, number), plaintext[start : start + _CHUNK], None)
@@ -82,7 +82,7 @@ def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
     if len(sealed) < OVERHEAD or (len(sealed) - first) % (_CHUNK + _TAG) < _TAG:
         raise SealError
     starts = range(first, len(sealed), _CHUNK + _TAG)
-    with OPENSSL_LOCK.lock:
+    with OPENSSL_LOCK:
         aead, base, commitment = _derive(key, salt, context)
         # AES-GCM alone commits to no key. An attacker can make one ciphertext that opens
         # under many keys, and could test many passphrases with one try.
