@@ -24,7 +24,7 @@ if sys.platform == "win32":
 ASK = """
 import sys
 from rolevault._prompt import person
-from rolevault._prompt.nobody_there import NobodyThereError
+from rolevault._prompt.prompt_errors import NobodyThereError
 try:
     print("answer", repr(person.ask(sys.argv[1], hidden="hidden" in sys.argv)))
 except NobodyThereError as error:

@@ -1,6 +1,7 @@
 """Running a user's command that prints a secret: a passphrase or a code.
 
-The command gets no shell, a limited time, and an environment without the passphrase.
+The command gets 30 seconds, and an environment without the passphrase. No shell runs it,
+except for a profile's ``mfa_process``.
 """
 
 import contextlib
@@ -18,44 +19,50 @@ from pathlib import Path
 from typing import IO
 
 from rolevault._prompt import person
-from rolevault._prompt.nobody_there import NobodyThereError
+from rolevault._prompt.prompt_errors import NobodyThereError
 
 TIMEOUT_SECONDS = 30.0
+#: The longest output that is read, in bytes.
 _OUTPUT_LIMIT = 64 * 1024
 
 
 class CommandFailedError(Exception):
-    """The command gave nothing. The text says why, with its stderr."""
+    """The command gave nothing. The text says why, and quotes the command's stderr."""
 
 
 def split(command: str) -> list[str]:
-    """The words of a command line, as the system's shell would split it.
+    """The words of a command line, as the system's shell would split the line.
 
-    :raises CommandFailedError: it is no command line: a quote is open, for example.
+    :raises CommandFailedError: the line cannot be split: a quote is not closed, for example.
     """
     if os.name == "posix":
         try:
             return shlex.split(command)
         except ValueError as error:
             raise CommandFailedError(f"it cannot be read as a command line: {error}") from None
-    # shlex eats the backslashes of Windows paths.
+    # shlex would remove the backslashes of Windows paths.
     words = re.findall(r'"([^"]*)"|(\S+)', command)
     return [quoted or plain for quoted, plain in words]
 
 
 def environment() -> dict[str, str]:
-    """What children inherit: no passphrase, and the mark that they must not ask a person."""
+    """The environment of a command: without the passphrase, and with the mark that
+    rolevault must not ask a person there.
+    """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("ROLEVAULT_PASSPHRASE")}
     return {**inherited, "ROLEVAULT_NESTED": "1"}
 
 
 def run(argv: Sequence[str], *, shell: bool = False) -> bytes:
-    """What the command prints on its standard output.
+    """The bytes that the command prints on its stdout.
 
-    In the foreground of a terminal, the terminal is its stdin, and its stderr is shown there
-    at once: the tool of a hardware key asks for a touch. Elsewhere its stdin is empty.
+    In the foreground of a terminal, the command reads the terminal, and its stderr is shown
+    there at once. The case: the tool of a hardware key asks for a touch. Elsewhere the stdin
+    of the command is empty.
 
-    :raises CommandFailedError: not found, failed, silent, or slower than 30 s.
+    :param shell: have the shell run ``argv[0]``.
+    :raises CommandFailedError: the command was not found, failed, printed nothing or too much,
+        or took more than 30 s.
     """
     if not argv:
         raise CommandFailedError("it is empty")
@@ -72,13 +79,13 @@ def run(argv: Sequence[str], *, shell: bool = False) -> bytes:
         terminal = None
         with contextlib.suppress(NobodyThereError):
             terminal = stack.enter_context(person.open_terminal())
-        # The command is started in a thread of its own, because Ctrl-C reaches the main
-        # thread alone. Inside Popen() it would lose the id of a command that already runs.
+        # Another thread starts the command, because Ctrl-C reaches only the main thread. In
+        # Popen(), a KeyboardInterrupt could lose the id of a command that runs already.
         worker = threading.Thread(target=work)
         try:
             worker.start()
             while not outcome.done():
-                wait([outcome], 0.1)  # on Windows, Ctrl-C is noticed only between two waits
+                wait([outcome], 0.1)  # on Windows, Ctrl-C does not end a wait
             return outcome.result()
         finally:
             stop.set()
@@ -90,7 +97,7 @@ def _output(
     argv: Sequence[str], shell: bool, terminal: FileIO | None, stop: threading.Event
 ) -> bytes:
     try:
-        process = subprocess.Popen(  # noqa: S603  the user's own, from their own settings
+        process = subprocess.Popen(  # noqa: S603  the user's own command
             argv[0] if shell else list(argv),
             shell=shell,  # only a profile's mfa_process, which aws-vault runs this way
             stdin=terminal or subprocess.DEVNULL,
@@ -126,13 +133,13 @@ def _output(
 
 
 class _Reader(threading.Thread):
-    """Reads one pipe of the command, so that the command never waits for a reader.
+    """Reads one pipe of the command in a thread, so that the command never waits for a reader.
 
-    A thread and not ``communicate()``, which waits for a daemon that the command has started
-    and that holds the pipe open, and which has no limit.
+    ``Popen.communicate()`` does not serve. It waits for a daemon that the command started, for
+    as long as the daemon holds the pipe open, and it keeps an endless output in memory.
 
-    :param limited: too much output ends the command; otherwise only the end is kept.
-    :param shown_on: the terminal on which the output is shown at once.
+    :param limited: too much output ends the command. Otherwise only the end of it is kept.
+    :param shown_on: the terminal that shows the output at once.
     """
 
     def __init__(
@@ -148,7 +155,7 @@ class _Reader(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        # The pipe can be closed by finish(), and the terminal by its end.
+        # finish() can close the pipe, and the terminal can be closed.
         with contextlib.suppress(OSError, ValueError):
             while not self.overflowed and (chunk := self._pipe.read(4096)):
                 self.data += chunk
@@ -158,30 +165,32 @@ class _Reader(threading.Thread):
                     del self.data[:-_OUTPUT_LIMIT]
                 if self._shown_on is not None:
                     self._shown_on.write(chunk)
-        # SIGPIPE ends a command that prints without end.
+        # A command that goes on printing is ended by SIGPIPE.
         self._pipe.close()
 
     def finish(self) -> None:
-        """Read the rest: all that the command printed is in the pipe. A daemon that holds the
-        pipe open is not waited for.
+        """Read what is left in the pipe after the command's end. A daemon can hold the pipe
+        open, and is waited for one second at most.
         """
         self.join(1)
         self._pipe.close()
 
     def said(self) -> str:
+        """The end of the output, as the end of a sentence."""
         text = self.data.decode(errors="replace").strip()[-500:]
         return f" and said: {text}" if text else ""
 
 
 def _kill(pid: int) -> None:
-    """End the command and the processes that it started, which would go on reading the
-    terminal. Where there is no ``/proc``, only the command is ended.
+    """Kill the command and the processes that it started, which would go on reading the
+    terminal. Where there is no ``/proc``, only the command is killed.
     """
     if os.name != "posix":
         os.kill(pid, signal.SIGTERM)
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        # A stopped process starts no others, and the ids of its children are not reused.
+        # A stopped process starts no other processes. It does not collect its children either,
+        # so their ids are not given to new processes.
         os.kill(pid, signal.SIGSTOP)
         with contextlib.suppress(OSError):
             for task in Path(f"/proc/{pid}/task").iterdir():

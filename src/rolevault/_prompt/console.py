@@ -1,14 +1,13 @@
 """The console of Windows, even where stdin and stdout are redirected."""
 
 import getpass
-import math
 from io import FileIO
 
-from rolevault._prompt.nobody_there import NobodyThereError
+from rolevault._prompt.prompt_errors import NobodyThereError
 
 
 def ask(prompt: str, hidden: bool) -> str:
-    """One line from the person at the console, without its newline.
+    """The line that the person at the console types, without its newline.
 
     :raises NobodyThereError: there is no console, or the person closed the prompt.
     """
@@ -25,13 +24,8 @@ def ask(prompt: str, hidden: bool) -> str:
     return line.rstrip("\r\n")
 
 
-def interrupted_at() -> float:
-    """Ctrl-C at a prompt raises ``KeyboardInterrupt`` here: no prompt is cancelled."""
-    return -math.inf
-
-
 def open_terminal() -> FileIO:
-    """Commands get no terminal on Windows.
+    """Nothing, because commands get no terminal on Windows.
 
     :raises NobodyThereError: always.
     """

@@ -4,15 +4,16 @@ import os
 
 from rolevault._prompt import command, person
 from rolevault._prompt.mfa_request import ATTEMPTS, MfaCallback, MfaRequest
-from rolevault._prompt.nobody_there import NobodyThereError
+from rolevault._prompt.prompt_errors import NobodyThereError
 from rolevault.errors import ConfigurationError, MfaFailedError, MfaRequiredError
 
 
 def ask_for_code(request: MfaRequest, callback: MfaCallback | None) -> str:
-    """What is answered, without white space. Whether the answer is a code is not judged.
+    """The answer to ``request``, without white space. The answer may be anything: whether it
+    is a code is judged by the caller.
 
-    :param callback: a string is a command for the shell: a profile's ``mfa_process``,
-        which aws-vault runs by the shell. None asks a person.
+    :param callback: a callable, or a command in its words. A string is a profile's
+        ``mfa_process``: a command for the shell, as in aws-vault. None asks a person.
     :raises MfaRequiredError: there is nobody to ask.
     :raises MfaFailedError: the command failed.
     :raises ConfigurationError: the callback did not return a string.
@@ -28,7 +29,7 @@ def ask_for_code(request: MfaRequest, callback: MfaCallback | None) -> str:
     else:
         for_shell = isinstance(callback, str)
         argv = [str(callback)] if for_shell else callback
-        # Only the program is shown: the seed of a device can stand among its arguments.
+        # Only the program is named: its arguments can hold the seed of the device.
         program = "mfa_process" if for_shell else os.path.basename(argv[0])
         try:
             answer = command.run(argv, shell=for_shell).decode(errors="replace")
@@ -48,8 +49,8 @@ def _ask_person(request: MfaRequest) -> str:
     else:
         why = f"{request.last_error}\nAttempt {request.attempt} of {ATTEMPTS} {request.reason}."
     try:
-        # The code is shown while it is typed: it is worth nothing once it is sent, and a
-        # mistyped one costs half a minute.
+        # The code is shown while the person types it. A used code is worth nothing, and a
+        # wrong one costs half a minute.
         return person.ask(f"{why}\nCode of {request.serial}: ", hidden=False)
     except NobodyThereError as error:
         raise MfaRequiredError(

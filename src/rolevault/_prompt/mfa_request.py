@@ -11,9 +11,9 @@ ATTEMPTS = 3
 class MfaRequest:
     """What an MFA callback receives.
 
-    ``serial`` is the ARN or number of the device, ``reason`` what the code is for,
-    ``attempt`` the number of this attempt, from 1 to 3, and ``last_error`` says why the
-    last code failed, or is None.
+    ``serial`` is the ARN or the number of the device. ``reason`` says what the code is for.
+    ``attempt`` is the number of this attempt, from 1 to 3. ``last_error`` says why the last
+    code failed, and is None at the first attempt.
     """
 
     serial: str
@@ -22,5 +22,5 @@ class MfaRequest:
     last_error: str | None = None
 
 
-#: A callable that returns the code, or a command in its words that prints the code.
+#: A callable that returns the code; or the words of a command that prints the code.
 MfaCallback = Callable[[MfaRequest], str] | Sequence[str]

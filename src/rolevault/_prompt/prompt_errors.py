@@ -1,5 +1,9 @@
-"""The answer of every way to ask, where there is no one to ask."""
+"""Why a person gave no answer. The callers turn these errors into public ones."""
 
 
 class NobodyThereError(Exception):
-    """There is no one to ask. The text says why, and fits into a sentence."""
+    """There is nobody to ask. The text says why, and fits into a sentence."""
+
+
+class InterruptedPromptError(NobodyThereError):
+    """Ctrl-C ended the prompt of a thread. The main thread gets its ``KeyboardInterrupt``."""

@@ -1,13 +1,12 @@
 """The controlling terminal of a POSIX system, even where stdin and stdout are redirected.
 
-Ctrl-C, signals and job control leave the terminal as the shell knows it: a prompt that hides
-what is typed must not leave a silent shell behind.
+However a prompt ends, the terminal gets its modes back. A prompt hides what the person types,
+and without this care a signal or Ctrl-C would leave the shell without echo.
 """
 
 import atexit
 import contextlib
 import fcntl
-import math
 import os
 import signal
 import termios
@@ -18,29 +17,21 @@ from io import FileIO
 from pathlib import Path
 from types import FrameType
 
-from rolevault._prompt.nobody_there import NobodyThereError
+from rolevault._prompt.prompt_errors import InterruptedPromptError, NobodyThereError
 
-#: How long, in seconds, a prompt waits for one of another process at the same terminal.
+#: How long a prompt waits for a prompt of another process at the same terminal, in seconds.
 PATIENCE_SECONDS = 120.0
 
-#: Signals that end or stop a process. A prompt in the main thread restores the terminal first.
+#: Signals that end or stop a process. A prompt in the main thread restores the modes first.
+#: SIGINT is missing here, because Python turns it into ``KeyboardInterrupt``.
 _SIGNALS = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP)
-
-_interrupted_at = -math.inf
-
-
-def interrupted_at() -> float:
-    """When Ctrl-C last ended a prompt of a thread, on ``time.monotonic()``'s clock. Prompts
-    that were already waiting at that time are cancelled as well.
-    """
-    return _interrupted_at
 
 
 def open_terminal() -> FileIO:
-    """The controlling terminal, for a process in its foreground. Reading the terminal from
-    the background would stop the process, with the locks that it holds.
+    """The controlling terminal, for a process in its foreground. A process in the background
+    would be stopped when it reads the terminal, with the locks that it holds.
 
-    :raises NobodyThereError: there is none, or this is a background job.
+    :raises NobodyThereError: there is no terminal, or this is a background job.
     """
     try:
         tty = FileIO("/dev/tty", "r+")
@@ -55,25 +46,30 @@ def open_terminal() -> FileIO:
 
 
 def ask(prompt: str, hidden: bool) -> str:
-    """One line from the person at the terminal, without its newline.
+    """The line that the person at the terminal types, without its newline.
 
-    :raises NobodyThereError: no terminal, not in its foreground, or the person closed the
-        prompt.
+    :raises NobodyThereError: there is no terminal, this process is not in its foreground, or
+        the person closed the prompt.
+    :raises InterruptedPromptError: the person pressed Ctrl-C, and this is not the main thread.
+        In the main thread, Ctrl-C raises ``KeyboardInterrupt``.
     """
-    with open_terminal() as tty, _alone_at_terminal(), _without_job_control():
-        # Once more: the process may have been put into the background while it waited for
-        # another prompt.
+    # SIGTTIN and SIGTTOU stop a process that uses the terminal from the background. While a
+    # thread blocks them, its read fails with EIO instead (POSIX, General Terminal Interface).
+    with (
+        open_terminal() as tty,
+        _terminal_lock(),
+        _blocked_signals(signal.SIGTTIN, signal.SIGTTOU),
+    ):
+        # The shell may have put the process into the background while it waited for the lock.
         _check_foreground(tty)
-        prompting = _Prompting(tty, prompt.encode(errors="replace"), hidden)
+        terminal_prompt = _TerminalPrompt(tty, prompt.encode(errors="replace"), hidden)
         try:
-            with prompting.shown():
-                line = prompting.read_line()
-        except _InterruptedError:
+            with terminal_prompt.shown():
+                line = terminal_prompt.read_line()
+        except InterruptedPromptError:
             _interrupt_process_group()
-            raise NobodyThereError("it was interrupted") from None
+            raise
         except (OSError, termios.error):
-            # EIO: the process was put into the background while it read, or the terminal
-            # was closed.
             _check_foreground(tty)
             raise NobodyThereError("the terminal was closed") from None
     return os.fsdecode(line).rstrip("\r\n")
@@ -95,24 +91,20 @@ def _is_in_foreground(tty: FileIO) -> bool:
     return False
 
 
-class _InterruptedError(Exception):
-    """Ctrl-C was typed at the prompt of a thread."""
-
-
-class _Prompting:
+class _TerminalPrompt:
     """One prompt on the terminal.
 
-    However it ends, the modes of the terminal are restored: by an exception, at the exit of
-    the interpreter (which does not wait for a daemon thread), or by a signal. Python handles
-    signals in the main thread only, so a signal that ends the process restores nothing where
-    another thread prompts: the shell then has no Ctrl-C, and no echo if the prompt was hidden.
+    The modes are restored after an exception, at a signal that ends or stops the process, and
+    at the exit of the interpreter, which does not wait for a daemon thread. There is one gap.
+    Python handles signals in the main thread only, so a signal that ends the process while
+    another thread asks leaves the modes of the prompt.
     """
 
     def __init__(self, tty: FileIO, prompt: bytes, hidden: bool) -> None:
         self._tty = tty
         self._prompt = prompt
         self._is_main_thread = threading.current_thread() is threading.main_thread()
-        self._before = termios.tcgetattr(tty)
+        self._modes_before = termios.tcgetattr(tty)
         self._modes = termios.tcgetattr(tty)
         # Another program may have left the terminal raw. Enter must end a line, and Ctrl-C
         # must interrupt.
@@ -121,16 +113,14 @@ class _Prompting:
         self._modes[3] |= termios.ICANON | termios.ISIG | termios.ECHO | termios.ECHOE
         if hidden:
             self._modes[3] = self._modes[3] & ~termios.ECHO | termios.ECHONL
-        self._ends = [b"\n"]
-        if not self._is_main_thread:
-            self._ends.append(self._turn_ctrl_c_into_line_end())
+        self._interrupt = b"" if self._is_main_thread else self._let_ctrl_c_end_the_line()
 
-    def _turn_ctrl_c_into_line_end(self) -> bytes:
-        """At the prompt of a thread, have Ctrl-C end the line; return its character.
+    def _let_ctrl_c_end_the_line(self) -> bytes:
+        """Have the terminal hand over Ctrl-C as a character; return that character.
 
-        The case is a thread's prompt in Python's interactive mode. Ctrl-C would reach the
-        main thread alone, which lives on there, and this prompt would take what the user
-        types to Python next.
+        The case: a thread asks while the main thread waits at Python's ``>>>``. A SIGINT would
+        interrupt ``>>>`` and not this prompt, which would then take the next line that the
+        user types to Python.
         """
         characters = self._modes[6]
         interrupt: bytes = characters[termios.VINTR]
@@ -140,79 +130,77 @@ class _Prompting:
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """The prompt is on the terminal, and the terminal has the modes for it."""
+        """The prompt is on the terminal, and the terminal has the modes of the prompt."""
         handled: list[signal.Signals] = []
-        atexit.register(self._end)
+        atexit.register(self._restore_modes)
         try:
             if self._is_main_thread:
                 for number in _SIGNALS:
-                    # Only signals that the application does not handle.
+                    # A signal that the application handles is left to the application.
                     if signal.getsignal(number) is signal.SIG_DFL:
                         signal.signal(number, self._on_signal)
                         handled.append(number)
-            self._begin()
+            self._show()
             yield
         except BaseException:
             with contextlib.suppress(OSError):
                 self._tty.write(b"\n")
             raise
         finally:
-            self._end()
+            self._restore_modes()
             for number in handled:
                 signal.signal(number, signal.SIG_DFL)
-            atexit.unregister(self._end)
+            atexit.unregister(self._restore_modes)
 
     def read_line(self) -> bytes:
         line = b""
-        while not line.endswith(tuple(self._ends)) and (key := self._tty.read(1)):
+        while not line.endswith(b"\n") and (key := self._tty.read(1)):
+            if key == self._interrupt:
+                raise InterruptedPromptError("it was interrupted")
             line += key
         if not line:
             raise NobodyThereError("the prompt was closed")
-        if line.endswith(tuple(self._ends[1:])):
-            raise _InterruptedError
         return line
 
-    def _begin(self) -> None:
-        # TCSAFLUSH: what was typed before the prompt was not meant for it.
+    def _show(self) -> None:
+        # TCSAFLUSH discards what was typed before: it was not meant for this prompt.
         termios.tcsetattr(self._tty, termios.TCSAFLUSH, self._modes)
         self._tty.write(self._prompt)
 
-    def _end(self) -> None:
-        # TCSAFLUSH: half a passphrase must not reach the shell. In the background the modes
-        # are the shell's.
+    def _restore_modes(self) -> None:
         with contextlib.suppress(OSError, termios.error):
+            # In the background, the modes are those of the shell.
             if _is_in_foreground(self._tty):
-                termios.tcsetattr(self._tty, termios.TCSAFLUSH, self._before)
+                # TCSAFLUSH: half a passphrase must not reach the shell.
+                termios.tcsetattr(self._tty, termios.TCSAFLUSH, self._modes_before)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        self._end()
+        self._restore_modes()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
-        # The signal was Ctrl-Z, and now the job goes on.
+        # Only SIGTSTP (Ctrl-Z) comes back: the shell has continued the job.
         signal.signal(number, self._on_signal)
         if _is_in_foreground(self._tty):
-            self._begin()
+            self._show()
 
 
 def _interrupt_process_group() -> None:
-    """Send SIGINT to all processes in the foreground, as the terminal does for Ctrl-C. This
-    thread must not take the signal, because that would not wake the main thread.
+    """Send SIGINT to all processes in the foreground, as the terminal does for Ctrl-C.
+
+    This thread blocks the signal until another thread has taken it. If this thread took it,
+    the main thread would sleep on.
     """
-    global _interrupted_at
-    _interrupted_at = time.monotonic()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.killpg(os.getpgrp(), signal.SIGINT)
-    until = time.monotonic() + 1
-    while signal.SIGINT in signal.sigpending() and time.monotonic() < until:
-        time.sleep(0.001)
+    with _blocked_signals(signal.SIGINT):
+        os.killpg(os.getpgrp(), signal.SIGINT)
+        until = time.monotonic() + 1
+        while signal.SIGINT in signal.sigpending() and time.monotonic() < until:
+            time.sleep(0.001)
 
 
 @contextlib.contextmanager
-def _without_job_control() -> Iterator[None]:
-    """Have a read in the background fail with EIO, instead of stopping a process that holds
-    locks. The mask is the thread's own.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN, signal.SIGTTOU})
+def _blocked_signals(*numbers: signal.Signals) -> Iterator[None]:
+    """Block signals in this thread alone."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
@@ -220,10 +208,11 @@ def _without_job_control() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone_at_terminal() -> Iterator[None]:
-    """Hold the terminal against prompts of other processes, by a lock on its device. Where
-    the device's name is unknown, or the device is another user's (``su``), prompts can
-    interleave.
+def _terminal_lock() -> Iterator[None]:
+    """Keep other processes from asking at this terminal, by a lock on its device.
+
+    Prompts can still mix where the name of the device is unknown, or where the device belongs
+    to another user (``su``).
     """
     flags = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK
     with contextlib.ExitStack() as stack:
@@ -231,7 +220,8 @@ def _alone_at_terminal() -> Iterator[None]:
             device = os.open(_device_name(), flags)
             stack.callback(os.close, device)
             _lock(device)
-            # Closing alone keeps the lock where a thread has forked since.
+            # A child that was forked since then has the file open too, so that closing the
+            # file here would not unlock it.
             stack.callback(fcntl.flock, device, fcntl.LOCK_UN)
         yield
 
@@ -248,7 +238,9 @@ def _lock(device: int) -> None:
 
 
 def _device_name() -> str:
-    """The name of the controlling terminal's device. ``/dev/tty`` is one file for all."""
+    """The name of the terminal's device. ``/dev/tty`` does not serve, because all terminals
+    share that file.
+    """
     with contextlib.suppress(OSError):
         # Linux tells the device even where all three streams are redirected
         # (proc_pid_stat(5)).

@@ -14,7 +14,7 @@ from types import MethodType
 from typing import NoReturn
 
 from rolevault._prompt import command, person
-from rolevault._prompt.nobody_there import NobodyThereError
+from rolevault._prompt.prompt_errors import NobodyThereError
 from rolevault.errors import ConfigurationError, PassphraseRequiredError
 
 logger = logging.getLogger(__name__)
