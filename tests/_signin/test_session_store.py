@@ -118,6 +118,28 @@ def test_what_could_not_be_taken_out_hides_nothing_newer() -> None:
     assert theirs.copy() == {"a": {"issued": 2.0}, "c": {}}
 
 
+def test_a_deletion_that_fails_leaves_a_newer_entry() -> None:
+    """A thread stores a session while another thread fails to delete the old one: the new one
+    is kept.
+    """
+    ours = SessionStore(Vault(passphrase=PASSPHRASE))
+    ours.write({"a": {"issued": 1.0}})
+    storing = threading.Thread(target=ours.write, args=({"a": {"issued": 2.0}},), daemon=True)
+
+    def full(*_: object) -> None:
+        if not storing.ident:
+            storing.start()
+            while ours.read().get("a") != {"issued": 2.0}:
+                time.sleep(0.01)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        ours.write({"a": None})
+        storing.join(60)
+    assert ours.read() == {"a": {"issued": 2.0}}
+
+
 # One question for a passphrase
 
 

@@ -91,12 +91,20 @@ class RefusedKeyRetry:
             if not renewal.drop_refused_key(context[_KEY]):
                 return None
         except Exception as error:  # noqa: BLE001  the service's own answer is what counts
-            logger.warning("%r was refused and could not be dropped: %s", renewal, error)
+            logger.warning(
+                "A service refused the keys of %s, which could not be dropped: %s",
+                renewal.role.name,
+                error,
+            )
             return None
         if not _can_rewind(request.get("body")):
             return None  # the next request signs with fresh keys
         context[_RESENT] = True
-        logger.info("%s refused its credentials; renewing %r.", operation.name, renewal)
+        logger.info(
+            "%s refused the keys of %s. They are renewed, and the request is sent again.",
+            operation.name,
+            renewal.role.name,
+        )
         return 0
 
 

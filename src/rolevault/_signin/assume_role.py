@@ -1,4 +1,4 @@
-"""One call of AssumeRole, and what is made of STS's refusal."""
+"""One call of AssumeRole, and what follows if STS refuses."""
 
 import logging
 import math
@@ -20,17 +20,17 @@ logger = logging.getLogger(__name__)
 #: Below this age of an MFA session, in seconds, a denial is not about its age
 #: (``aws:MultiFactorAuthAge``), and a fresh code would not help.
 _YOUNG_SECONDS = 300
-#: How long a denial of a fresh code is remembered.
+#: How long, in seconds, the denial of a fresh code is remembered.
 _DENIED_SECONDS = 3600
-#: What STS calls keys that were revoked or have ended.
+#: The error codes of STS for keys that were revoked or have expired.
 KEY_REFUSALS = ("InvalidClientTokenId", "ExpiredToken")
 
 
 class CodeNeededError(Exception):
     """The role cannot be entered without a code from a person.
 
-    :param directly: the code goes to AssumeRole itself, and opens no MFA session.
-    :param not_before: an MFA session issued before this time will not do.
+    :param directly: whether the code goes to AssumeRole itself and opens no MFA session.
+    :param not_before: an MFA session that was issued before this time is not accepted.
     """
 
     def __init__(self, *, directly: bool, not_before: float = 0.0) -> None:
@@ -40,9 +40,9 @@ class CodeNeededError(Exception):
 
 
 class AssumeRole:
-    """AssumeRole for one role. What STS answers is stored.
+    """AssumeRole for one role. The session that STS issues is stored.
 
-    :param key: the name of the role's entry in the store.
+    :param key: the key of the role's entry in the store.
     """
 
     def __init__(self, role: Role, key: str, store: SessionStore, sts: StsClientFactory) -> None:
@@ -55,19 +55,20 @@ class AssumeRole:
     def without_code(
         self, mfa_session: MfaSession | None, keys: Keys, mfa_not_before: float
     ) -> StsSession:
-        """Enter the role without asking a person: through the MFA session where there is
-        one; else with the source's own keys, where that can work or nobody is to be asked.
+        """Enter the role without asking a person: with the keys of the MFA session if there is
+        one, else with the source's own keys.
 
-        :param mfa_not_before: an MFA session issued before this time does not count.
-        :raises CodeNeededError: a code could open the role.
+        :param mfa_not_before: ignore an MFA session that was issued before this time.
+        :raises CodeNeededError: a code can open the role.
         :raises ClientError: STS refused, and a code would not help.
         """
         if mfa_session is None:
             return self._call(self._sts.create_client(keys), chained=keys[2] is not None)
         may_open = mfa_session.may_open()
         mfa = mfa_session.find(not_before=mfa_not_before) if may_open else None
-        # A user's temporary keys may carry MFA already, which only STS knows. Long-term
-        # keys do not. After a denial of a fresh code nobody is to be asked again.
+        # Long-term keys carry no MFA. Temporary keys of a user may carry MFA, which only STS
+        # knows. After the denial of a fresh code the call is made all the same, because STS may
+        # let the role in by now, and nobody is asked.
         needs_code = keys[2] is None and not self._store.is_denied(self._denied_key)
         if mfa is None and (needs_code or mfa_not_before):
             raise CodeNeededError(directly=not may_open, not_before=mfa_not_before)
@@ -80,10 +81,10 @@ class AssumeRole:
     def with_code(self, device: MfaDevice, keys: Keys) -> StsSession:
         """Enter the role with a code that goes to AssumeRole itself.
 
-        :raises MfaRequiredError, MfaFailedError: no code.
+        :raises MfaRequiredError, MfaFailedError: there is no code.
         :raises ClientError: STS refused for another reason than the code.
         """
-        # Made before anybody is asked: a client that cannot be made costs no code.
+        # The client comes before the prompt: if it cannot be made, no code is lost.
         client = self._sts.create_client(keys, carries_code=True)
 
         def send(code: str) -> StsSession:
@@ -116,15 +117,13 @@ class AssumeRole:
         return session
 
     def _judge_refusal(self, error: ClientError, mfa: StsSession | None) -> Exception:
-        """STS refused a call without a code: return ``CodeNeededError`` if a code can help,
-        else the error itself.
-        """
+        """Return ``CodeNeededError`` if a code can help against STS's refusal, else the error."""
         code = error.response["Error"].get("Code")
-        # Only an MFA session issued after the refused one counts, so that concurrent callers
-        # share one new code.
+        # An MFA session that was issued after the refused one is accepted, so that concurrent
+        # callers share one new code.
         newer = math.nextafter(mfa.issued, math.inf) if mfa is not None else 0.0
         if mfa is not None and code in KEY_REFUSALS:
-            # The session was revoked, or the keys that opened it are gone.
+            # The MFA session was revoked, or the keys that opened it were deleted.
             return CodeNeededError(directly=False, not_before=newer)
         if code != "AccessDenied":
             return error

@@ -1,9 +1,8 @@
-"""The way to a role's session: from the vault, else by a sign-in.
+"""How a role's session is found: in the vault, or else by a sign-in.
 
-Two kinds of locks keep sign-ins of other processes apart. A role's lock covers an
-AssumeRole that needs no code, and is never held while a person types. A device's lock
-covers the typing, and is taken only where a code is needed. Neither is taken under the
-other.
+Two kinds of locks keep processes from signing in twice. The lock of a role is held during an
+AssumeRole that needs no code, and never while a person types. The lock of an MFA device is
+held while a person types, and is taken only if a code is needed. No process holds both.
 """
 
 import logging
@@ -43,13 +42,13 @@ class Fetcher:
         self._assume_role = AssumeRole(role, self.key, store, sts)
 
     def fetch(self, *, ask: bool, not_before: float = 0.0, refresh: bool = False) -> StsSession:
-        """A session of the role that is outside its advisory window.
+        """Return a session of the role that is outside its advisory window.
 
         :param ask: whether a person may be asked for a code.
-        :param not_before: a session of the role issued before this time does not count.
-        :param refresh: nor does such an MFA session.
+        :param not_before: ignore a session of the role that was issued before this time.
+        :param refresh: ignore an MFA session that was issued before ``not_before``, too.
         :raises CodeNeededError: ``ask`` is false, and a code is needed.
-        :raises RoleVaultError, BotoCoreError, ClientError: why it failed.
+        :raises RoleVaultError, BotoCoreError, ClientError: why the sign-in failed.
         """
         fresh = self._stored_fresh(not_before)
         if fresh is not None:
@@ -60,16 +59,16 @@ class Fetcher:
         )
 
     def ensure(self, min_ttl: float, *, refresh: bool) -> tuple[StsSession, datetime]:
-        """A session of the role, and until when no person is needed. Both end at least
-        ``min_ttl`` seconds from now, where a person must be asked at all.
+        """Return a session of the role, and the time until which nobody is asked again. If a
+        code is needed at all, that time is at least ``min_ttl`` seconds away.
 
-        :param refresh: ask for a new code whatever is stored, and ignore denials.
+        :param refresh: ask for a new code whatever is stored, and ignore remembered denials.
         :raises ConfigurationError: no session can last that long.
         """
         self._store.ensure_openable()
         now = time.time()
         upper_role = self._source.upper_role()
-        # With an upper role, a person is needed for that one only.
+        # If the role is entered from an upper role, only the upper role can need a code.
         upper_until = (
             upper_role.ensure(min_ttl, refresh=refresh) if upper_role is not None else None
         )
@@ -78,14 +77,14 @@ class Fetcher:
             self._assume_role.forget_denial()
             if mfa_session is not None:
                 mfa_session.forget_denial()
-        least = self._attainable(min_ttl, mfa_session)
+        least = self._attainable_ttl(min_ttl, mfa_session)
         if refresh:
             self.fetch(ask=True, not_before=now, refresh=True)
         if mfa_session is not None and mfa_session.may_open():
             if mfa_session.find(min_ttl=least) is None:
                 mfa_session.open(self.role.purpose, not_before=now)
-            # STS may have denied the MFA session. Then the role's own session has to last.
-            least = self._attainable(min_ttl, mfa_session)
+            # If STS has denied the MFA session, the role's own session has to last.
+            least = self._attainable_ttl(min_ttl, mfa_session)
         session = self.fetch(ask=True)
         if upper_until is not None:
             return session, max(session.expires, upper_until)
@@ -97,12 +96,12 @@ class Fetcher:
         return session, session.expires
 
     def stored(self) -> StsSession | None:
-        """The role's session in the vault, whatever life it has left."""
+        """Return the role's session in the vault, however soon it ends."""
         entry = self._store.read().get(self.key)
         return StsSession(entry) if entry is not None else None
 
     def forget(self, access_key_id: str) -> None:
-        """Delete the role's session from the vault, if it still is the one with this key."""
+        """Delete the role's session from the vault, unless it has another key by now."""
         with self._store.sign_in_lock("role", self.key, self.role.purpose):
             stored = self.stored()
             if stored is not None and stored.keys[0] == access_key_id:
@@ -119,7 +118,7 @@ class Fetcher:
         mfa_not_before = not_before if refresh else 0.0
         opened = renewed = False
         while True:
-            # Before the lock is taken: a source that is itself a role takes a lock too.
+            # The source's keys come before the lock: a source that is a role takes a lock too.
             keys = self._source.keys(ask=ask)
             with self._store.sign_in_lock("role", self.key, self.role.purpose):
                 fresh = self._stored_fresh(not_before)
@@ -141,7 +140,9 @@ class Fetcher:
             if opened:
                 # A person is never asked in a loop, whatever STS and the clocks say.
                 raise CredentialRetrievalError(
-                    provider="rolevault", error_msg="a new MFA session did not serve; check clocks"
+                    provider="rolevault",
+                    error_msg="STS did not accept an MFA session that it had just issued. Compare "
+                    "this machine's clock with the real time, and try again",
                 )
             session = mfa_session.open(self.role.purpose, not_before=refusal.not_before)
             opened = session is not None
@@ -156,13 +157,13 @@ class Fetcher:
             return self._assume_role.with_code(mfa_session.device, keys)
 
     def _upper_role_renews(self, error: ClientError, keys: Keys) -> bool:
-        """Whether STS refused the keys of an upper role, and that role will give others."""
+        """Return whether STS refused the keys of an upper role, and that role gives new ones."""
         upper_role = self._source.upper_role()
         refused = error.response["Error"].get("Code") in KEY_REFUSALS
         return upper_role is not None and refused and upper_role.drop_refused_key(keys[0])
 
     def _mfa_session(self) -> MfaSession | None:
-        """The MFA session of the user who enters the role; None where no code could help."""
+        """Return the MFA session of the user who enters the role; None if a code cannot help."""
         method = self._source.method
         role = self.role
         if role.mfa_serial is None:
@@ -183,8 +184,10 @@ class Fetcher:
             self._sts,
         )
 
-    def _attainable(self, min_ttl: float, mfa_session: MfaSession | None) -> float:
-        """``min_ttl``, or a little less than a new session has, where that is shorter."""
+    def _attainable_ttl(self, min_ttl: float, mfa_session: MfaSession | None) -> float:
+        """Return ``min_ttl``, or a little less than the life of a new session if that is
+        shorter: a session that was just opened has already lost a moment.
+        """
         option = "duration_seconds"
         life = self.role.duration_seconds or CHAINED_SECONDS
         if mfa_session is not None and mfa_session.may_open():
@@ -196,5 +199,4 @@ class Fetcher:
                 rule=f"this role's sessions last {life} seconds. Raise {option}, as far as "
                 "AWS allows it, or ask for less.",
             )
-        # A session that was just opened has already lost a moment.
         return min(min_ttl, life - min(300.0, life / 6))

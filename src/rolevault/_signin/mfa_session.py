@@ -1,5 +1,5 @@
-"""The MFA session of a user: GetSessionToken is called once with a code, and every role is
-entered through its session without another code.
+"""The MFA session of a user. GetSessionToken is called once with a code, and its keys enter
+every role without another code.
 """
 
 import logging
@@ -17,9 +17,9 @@ from rolevault._vault.canonical_json import digest
 
 logger = logging.getLogger(__name__)
 
-#: An MFA session is used until this many seconds before its end.
+#: An MFA session is not used in its last seconds: a call that it signs takes time.
 _MARGIN_SECONDS = 60
-#: How long "this user may not call GetSessionToken" is believed.
+#: How long, in seconds, it is remembered that a user may not call GetSessionToken.
 _DENIED_SECONDS = 24 * 3600
 
 _opening: SingleFlight[StsSession | None] = SingleFlight()
@@ -28,8 +28,8 @@ _opening: SingleFlight[StsSession | None] = SingleFlight()
 class MfaSession:
     """The MFA session that one user opens with one device.
 
-    :param keys: the user's long-term keys, or temporary ones that need a code.
-    :param seconds: how long a session shall last; 0 for none.
+    :param seconds: how long a session is to last; 0 turns MFA sessions off.
+    :param keys: the user's long-term keys. With temporary keys no session can be opened.
     """
 
     def __init__(
@@ -45,16 +45,16 @@ class MfaSession:
         self._keys = keys
         self._store = store
         self._sts = sts
-        #: What the session and the device's sign-in lock are known by.
+        #: Names the sessions in the store, and the sign-in lock of the device.
         self.key = digest("mfa", keys[0], device.serial, sts.endpoint)
-        # An entry for each length: a short session never overwrites a longer one, which
-        # another script has opened.
+        # One entry per requested length, so that a short session never overwrites the longer
+        # session of another script.
         self._entry_key = digest(self.key, str(seconds))
         self._denied_key = digest("denied", self.key)
 
     def may_open(self) -> bool:
-        """Whether a session can be opened: with long-term keys only, unless that is turned
-        off, or was denied within the last day.
+        """Return whether a session can be opened: the keys are long-term keys, MFA sessions are
+        not turned off, and STS has not denied one within the last day.
         """
         return (
             self._seconds > 0
@@ -65,10 +65,10 @@ class MfaSession:
     def find(
         self, *, not_before: float = 0.0, min_ttl: float = _MARGIN_SECONDS
     ) -> StsSession | None:
-        """The stored session that serves longest, whatever its length.
+        """Return the stored session that can be used longest, or None.
 
-        :param not_before: a session that was issued before this time does not count.
-        :param min_ttl: nor does one that serves for fewer seconds.
+        :param not_before: ignore sessions that were issued before this time.
+        :param min_ttl: ignore sessions that can be used for fewer seconds than this.
         """
         until = time.time() + min_ttl
         sessions = [
@@ -81,17 +81,19 @@ class MfaSession:
         return max(sessions, key=self.end, default=None)
 
     def end(self, session: StsSession) -> datetime:
-        """Until when a session serves here. A script that asked for shorter sessions uses a
-        longer one, which another script has opened, for its own length only.
+        """Return the time until which a session is used here. The longer session of another
+        script is used for the length that this script asked for, and no longer.
         """
         own = datetime.fromtimestamp(session.issued + self._seconds, timezone.utc)
         return min(session.expires, own)
 
     def open(self, purpose: str, *, not_before: float = 0.0) -> StsSession | None:
-        """The session, opened with a code where there is none. None where the user may not,
-        which is remembered for a day.
+        """Return the stored session, or open one with a code. Return None if the user may not
+        open one; that is remembered for a day.
 
-        :raises MfaRequiredError, MfaFailedError, SignInTimeoutError: no code.
+        :param purpose: what the code is for, as the prompt says it.
+        :param not_before: ignore sessions that were issued before this time.
+        :raises MfaRequiredError, MfaFailedError, SignInTimeoutError: there is no code.
         """
 
         def work() -> StsSession | None:
@@ -117,7 +119,7 @@ class MfaSession:
             self._store.write({self._denied_key: None})
 
     def _open_with_code(self, purpose: str) -> StsSession | None:
-        # Made before anybody is asked: a client that cannot be made costs no code.
+        # The client comes before the prompt: if it cannot be made, no code is lost.
         client = self._sts.create_client(self._keys, carries_code=True)
         serial = self.device.serial
 
@@ -131,8 +133,8 @@ class MfaSession:
                 if "sts:GetSessionToken" not in error.response["Error"].get("Message", ""):
                     raise
                 logger.warning(
-                    "This user may not open an MFA session, so each role needs a code of its "
-                    "own. Allow sts:GetSessionToken to be asked once a day."
+                    "STS does not let this user open an MFA session, so each role asks for its own "
+                    "code. Allow sts:GetSessionToken, and one code a day is enough."
                 )
                 self._store.remember_denial(self._denied_key, _DENIED_SECONDS)
                 return None

@@ -1,8 +1,8 @@
-"""One-time codes of an MFA device, and the rule that none is sent twice.
+"""One-time codes of an MFA device. No code is sent twice.
 
-STS takes each code once, accepts the codes of the time steps before and after the current
-one, and says no more than "invalid" of a used code. RFC 6238, section 5.2, demands that a
-code is taken once; the answer is AWS's.
+STS accepts each code once, as RFC 6238, section 5.2, demands. It accepts the codes of the
+current time step and of the steps before and after it. A used code gets the same answer from
+STS as a wrong one, so a used code must be noticed before it is sent.
 """
 
 import logging
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STEP_SECONDS = 30
-#: STS takes a code in its own time step and in the steps beside it.
+#: STS accepts a code during its own time step and the two steps beside it.
 CODE_LIFE_SECONDS = 3 * STEP_SECONDS
 
 #: No connection was made, so STS has not seen the code.
@@ -51,7 +51,7 @@ _ANSWER_LOST = (
 
 
 class _UsedCodes:
-    """The codes that were sent lately: by this process and, as the vault tells, by others."""
+    """The codes that were sent lately, by this process or by another one (the vault tells)."""
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, str], float] = {}
@@ -70,11 +70,11 @@ _used_codes = _UsedCodes()
 
 
 class MfaDevice:
-    """A person's MFA device: asks for its codes.
+    """The MFA device of a user, and the prompt for its codes.
 
-    :param serial: the device's ARN or number.
-    :param callback: who gives a code; None asks a person.
-    :param store: tells other processes of the codes that were used.
+    :param serial: the device's ARN or serial number.
+    :param callback: gives a code when it is called; None to ask at the terminal.
+    :param store: tells other processes which codes were used.
     """
 
     def __init__(self, serial: str, callback: MfaCallback | None, store: SessionStore) -> None:
@@ -84,10 +84,11 @@ class MfaDevice:
         self._codes_key = digest("codes", serial)
 
     def call_with_code(self, purpose: str, send: Callable[[str], T]) -> T:
-        """Return what ``send(code)`` returns, with a code that STS takes. Up to three codes
-        are asked for. Codes that any process has used are refused without a call.
+        """Ask for a code, and return ``send(code)``. Up to three codes are asked for. A code
+        that any process has used is refused without a call.
 
-        :param send: makes the one STS call that carries the code, without retries.
+        :param purpose: what the code is for, as the prompt says it.
+        :param send: makes one STS call with the code, without retries.
         :raises MfaRequiredError: there is nobody to ask.
         :raises MfaFailedError: three codes were refused, or the command failed.
         :raises ClientError: STS refused for another reason than the code.
@@ -112,7 +113,7 @@ class MfaDevice:
         for attempt in range(1, ATTEMPTS + 1):
             request = MfaRequest(self.serial, purpose, attempt, last_error)
             code = ask_for_code(request, self._callback)
-            # The clock is read after the prompt: people take their time.
+            # The clock is read after the prompt, because people take their time.
             now = time.time()
             wait = math.ceil(STEP_SECONDS - now % STEP_SECONDS)
             lost = None
@@ -133,8 +134,8 @@ class MfaDevice:
                     else:
                         raise
                 except _ANSWER_LOST as error:
-                    # The call may have arrived. STS would call the right code wrong if it
-                    # came again.
+                    # The call may have arrived. Then STS would call the code wrong if it came
+                    # again.
                     last_error, lost = "STS's answer was lost. The code counts as used.", error
                 except _NOT_SENT:
                     _used_codes.remove(self.serial, code)
@@ -155,9 +156,9 @@ class MfaDevice:
         )
 
     def _share_used(self, others: dict[str, float], sent: list[str]) -> None:
-        """Tell other processes of the codes sent here, whatever came of them."""
+        """Tell other processes which codes were sent, whether STS accepted them or not."""
         now = time.time()
-        # A code is not used where no connection was made.
+        # A code that no connection carried is not used.
         used = [code for code in sent if _used_codes.has(self.serial, code, now)]
         if used:
             until = now + CODE_LIFE_SECONDS
@@ -170,8 +171,8 @@ class MfaDevice:
 
 
 def _is_about_code(error: ClientError) -> bool:
-    # Only the text tells this denial from others. A wrong serial number has another text,
-    # and counts as another denial, because no code would help.
+    # Other denials have the same error code, so only the text tells. The text for a wrong
+    # serial number is another one, and no code would help against that.
     message = error.response["Error"].get("Message", "")
     return "MultiFactorAuthentication failed" in message and "pass code" in message
 

@@ -1,10 +1,15 @@
 """The renewal of one role's session, for as long as a process runs.
 
-A state machine with four states. *Empty*: nothing signs; the next caller fetches a session,
-and the others wait for the outcome. *Fresh*: before the advisory window, the keys sign
-without a question. *Advisory*: a renewal that asks nobody is tried, at most once a minute,
-and the keys sign on meanwhile. *Mandatory*: a renewal is tried that may ask a person; where
-it fails, the keys sign until their end. Expired keys never sign.
+This is a state machine with four states. The names of the last two are botocore's.
+
+* Empty: no keys are known. The first thread that needs some fetches a session, and the other
+  threads wait for the outcome.
+* Fresh: the keys sign, and nothing else is looked at.
+* Advisory: the keys sign. A renewal that asks nobody is tried, at most once a minute.
+* Mandatory: a renewal that may ask a person is tried, at most once a minute. If it fails, the
+  keys sign until they expire.
+
+Expired keys never sign.
 """
 
 import logging
@@ -26,38 +31,42 @@ from rolevault._signin.user_fetcher import UserFetcher
 
 logger = logging.getLogger(__name__)
 
-#: How long, in seconds, after a failed attempt the next one comes, while the keys serve.
-_PAUSE_SECONDS = 60.0
+#: The seconds between two attempts to renew keys that still sign.
+_RETRY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class _Current:
-    """What signs. It is replaced as one object, so that no thread sees half of a renewal."""
+    """The keys that sign. The object is replaced whole: no thread sees half of a renewal."""
 
     session: StsSession
     signing: ReadOnlyCredentials = field(repr=False)
-    next_check: float  # until then the keys sign without a question
+    next_check: float  # until this time nothing but the clock is looked at
 
 
 class Renewal:
-    """Keeps the session of one role current. The first signature signs in, not the
-    construction.
+    """Keeps the session of one role current. Construction calls nothing: the first call of
+    ``frozen()`` signs in.
 
-    :param on_renewed: is told the end of each session that is adopted.
+    :param on_renewed: called with the expiry of each session that is adopted.
+    :param time_fetcher: the clock, in seconds since 1970.
     """
 
     def __init__(
         self,
         fetcher: Fetcher | UserFetcher,
         on_renewed: Callable[[datetime], object] = lambda expires: None,
+        time_fetcher: Callable[[], float] = time.time,
     ) -> None:
         self.fetcher = fetcher
         self.on_renewed = on_renewed
-        self._state_lock = ForkLock()  # never held during a wait for a file or the network
+        self._time_fetcher = time_fetcher
+        # Never held while a file or the network is waited for.
+        self._state_lock = ForkLock()
         self._drop_lock = ForkLock()
         self._current: _Current | None = None
         self._dropped_at = 0.0
-        # For late answers to requests that an old key has signed.
+        # A service can refuse a request after its key was replaced.
         self._recent_key_ids: deque[str] = deque(maxlen=8)
 
     @property
@@ -66,7 +75,7 @@ class Renewal:
 
     @property
     def expires(self) -> datetime | None:
-        """When the current session ends, aware UTC; None where there is none."""
+        """The end of the current session, aware UTC; None if there is no session."""
         current = self._current
         return current.session.expires if current is not None else None
 
@@ -77,7 +86,7 @@ class Renewal:
         raise TypeError("a Renewal holds secrets: it cannot be pickled or copied")
 
     def frozen(self, *, ask: bool) -> ReadOnlyCredentials:
-        """Keys that sign now.
+        """Return keys that sign now; sign in or renew first if that is due.
 
         :param ask: whether a person may be asked for a code.
         :raises CodeNeededError: ``ask`` is false, and a code is needed.
@@ -87,29 +96,30 @@ class Renewal:
         return self.current() or self._renew(ask)
 
     def current(self) -> ReadOnlyCredentials | None:
-        """Keys that sign now without a question, if there are any. No file is read, and no
-        lock is taken.
+        """Return the keys in memory, or None if there are none or a renewal is due. No file is
+        read, and no lock is taken.
         """
         current = self._current
-        if current is not None and time.time() < current.next_check:
+        if current is not None and self._time_fetcher() < current.next_check:
             return current.signing
         return None
 
     def refresh_needed(self, refresh_in: float | None) -> bool:
-        """Whether less than ``refresh_in`` seconds are left, or the advisory window is
-        reached.
+        """Return whether the session ends within ``refresh_in`` seconds; without a number,
+        whether the advisory window has begun.
         """
         current = self._current
         if current is None:
             return True
         if refresh_in is None:
-            return time.time() >= current.session.advisory
-        return time.time() >= current.session.end - refresh_in
+            return self._time_fetcher() >= current.session.advisory
+        return self._time_fetcher() >= current.session.end - refresh_in
 
     def ensure(self, min_ttl: float, *, refresh: bool = False) -> datetime:
-        """Sign in now; return until when no person is needed, aware UTC.
+        """Sign in now. Return the time, aware UTC, until which nobody is asked again.
 
-        :param min_ttl: in seconds.
+        :param min_ttl: how many seconds away that time must be.
+        :param refresh: ask for a new code, whatever is stored.
         :raises ConfigurationError: no session of this role can last that long.
         """
         session, until = self.fetcher.ensure(min_ttl, refresh=refresh)
@@ -117,26 +127,27 @@ class Renewal:
         return until
 
     def drop_refused_key(self, access_key_id: str) -> bool:
-        """Forget a key, with which a service has refused a request. Return whether to send
-        the request again: the key was of this role, and another key will sign.
+        """Forget a key that a service has refused. Return whether the request should be sent
+        again: true if the key was this role's, and another key will sign.
         """
-        # Before any wait. The STS clients of a sign-in ask here too, with keys that are not
-        # the role's, and the sign-in may hold the lock that forget() waits for.
+        # This check comes before any wait. The STS clients of a sign-in ask here too, with keys
+        # that are not the role's, and the sign-in may hold the lock that forget() waits for.
         with self._state_lock.lock:
             if access_key_id not in self._recent_key_ids:
                 return False
-        # Threads that meet expiry together drop one key, once.
+        # Several threads can be refused with one key at the same time. It is dropped once.
         with self._drop_lock.lock:
             with self._state_lock.lock:
                 if not self._signs_with(access_key_id):
-                    # A late answer to an old key does not concern the current one.
+                    # The key was replaced since the request was signed.
                     return True
-                now = time.time()
-                if 0 <= now - self._dropped_at < _PAUSE_SECONDS:
-                    # Renewed, and refused again: the fault is elsewhere.
+                now = self._time_fetcher()
+                # A negative difference means that the clock was set back: it proves nothing.
+                if 0 <= now - self._dropped_at < _RETRY_SECONDS:
+                    # The last renewal did not help, so the next one will not either.
                     return False
                 self._dropped_at = now
-            # From the vault first, so that no other thread reads the key back.
+            # The vault comes first, so that no other thread reads the key back from it.
             self.fetcher.forget(access_key_id)
             with self._state_lock.lock:
                 if self._signs_with(access_key_id):
@@ -147,56 +158,60 @@ class Renewal:
         return self._current is not None and self._current.session.keys[0] == access_key_id
 
     def _renew(self, ask: bool) -> ReadOnlyCredentials:
-        """Only decisions are made under the lock. While one thread signs in, the others sign
-        with the current keys, or wait for its outcome where there are none.
+        """Fetch a session. The lock is held for decisions only. While one thread signs in, the
+        other threads sign with the current keys, or wait for the outcome if there are none.
         """
         while True:
             current = self._current
-            if current is None or time.time() >= current.session.end:
+            if current is None or self._time_fetcher() >= current.session.end:
                 session = self.fetcher.stored()
                 if session is None:
                     return self._adopt(self.fetcher.fetch(ask=ask))
                 self._adopt(session)
             with self._state_lock.lock:
-                current, now = self._current, time.time()
+                current, now = self._current, self._time_fetcher()
                 if current is None:
-                    continue  # the key was refused a moment ago
+                    continue  # another thread has dropped the key since
                 if now < current.next_check:
                     return current.signing
-                # Until this attempt is over, the other threads sign with these keys.
+                # Until this attempt ends, the other threads sign with these keys.
                 self._current = current = replace(current, next_check=current.session.end)
             is_mandatory = now >= current.session.mandatory
             try:
                 return self._adopt(self.fetcher.fetch(ask=ask and is_mandatory))
             except CodeNeededError:
-                logger.debug("%r needs a code by %s.", self, current.session.expires)
+                logger.debug(
+                    "The session of %s needs a code by %s.",
+                    self.role.name,
+                    current.session.expires,
+                )
             except Exception as error:
-                if time.time() >= current.session.end:
+                if self._time_fetcher() >= current.session.end:
                     raise
                 logger.warning(
-                    "%r is valid until %s and could not be renewed: %s",
-                    self,
+                    "The session of %s is valid until %s and could not be renewed: %s",
+                    self.role.name,
                     current.session.expires,
                     error,
                 )
             finally:
                 self._schedule_next_attempt(current)
-            if time.time() < current.session.end:
+            if self._time_fetcher() < current.session.end:
                 return current.signing
 
     def _schedule_next_attempt(self, current: _Current) -> None:
-        """The attempt is over. Where its keys still sign, the next attempt is in a minute, or
-        when the next window begins.
+        """Note when the next attempt is due, unless another session was adopted since: in a
+        minute, or earlier if a window ends before that.
         """
         with self._state_lock.lock:
             if self._current is current:
-                now, session = time.time(), current.session
+                now, session = self._time_fetcher(), current.session
                 window = session.mandatory if now < session.mandatory else session.end
-                next_check = min(now + _PAUSE_SECONDS, window)
+                next_check = min(now + _RETRY_SECONDS, window)
                 self._current = replace(current, next_check=next_check)
 
     def _adopt(self, session: StsSession) -> ReadOnlyCredentials:
-        """Sign with this session from now on, unless it is the current one."""
+        """Sign with this session from now on. Return its keys."""
         with self._state_lock.lock:
             current = self._current
             if current is not None and current.session.keys == session.keys:

@@ -1,5 +1,5 @@
 """Roles that are entered from other roles ("role chaining"), down to the keys of a user or
-a machine. Each role of the chain has a session of its own in the vault.
+a machine. The vault has a session for each role of the chain.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from rolevault._vault.vault import Vault
 
 
 class RoleChain:
-    """Puts together how a role of one session is entered.
+    """Builds the renewal of a role for one botocore session.
 
-    :param session: the session on which STS is called.
-    :param rest: the session's credential chain without rolevault, where the source
-        credentials of a role given by its ARN come from.
+    :param session: the botocore session with whose settings STS is called.
+    :param rest: the credential chain of the session without rolevault. The source credentials
+        of a role that was given by its ARN come from this chain.
     """
 
     def __init__(self, session: botocore.session.Session, rest: CredentialResolver) -> None:
@@ -35,7 +35,7 @@ class RoleChain:
         self._rest = rest
 
     def renewal(self, role: Role, visited: Sequence[str] = ()) -> Renewal:
-        """The renewal of the role's session. Nobody is asked, and nothing is called.
+        """Return the renewal of the role's session. Nobody is asked, and nothing is called.
 
         :param visited: the profiles whose roles are entered through this one.
         :raises BotoCoreError: the profile's sources contradict each other.
@@ -60,7 +60,8 @@ class RoleChain:
             return self._from_profile(role, role.source_profile, visited)
         profile = chosen_profile(session)
         if role.profile not in (None, profile):
-            # The profile was named beside a role_arn, for a session of another profile.
+            # install(role_arn, profile=…, session=…) was called, and the session has another
+            # profile.
             return self._from_profile(role, role.profile, visited)
         rest = CredentialResolver(list(self._rest.providers))
         if role.profile is not None:
@@ -72,7 +73,9 @@ class RoleChain:
         return source_credentials.from_chain(session, rest)
 
     def _leave_environment_out(self, rest: CredentialResolver, profile: str) -> None:
-        """A named profile beats the environment's keys and web identity, as in botocore."""
+        """Remove the environment's keys and web identity from the chain: a named profile beats
+        both, as in botocore.
+        """
         rest.remove("env")
         region = _botocore_private.last_region(self._session)
         chain = _botocore_private.profile_chain(self._session, profile, region)

@@ -1,5 +1,5 @@
-"""The sessions that STS issued: in the vault, or in memory where the vault cannot be
-written. An answer of STS is never lost to a full disk.
+"""The store of the sessions that STS issued: the vault, or memory as long as the vault cannot
+be written. An answer of STS is never lost to a full disk.
 """
 
 import contextlib
@@ -27,16 +27,17 @@ Entry = dict[str, Any]
 class _PendingChange:
     """A change of one entry that could not be written to the vault yet.
 
-    :param new: the entry, or None for a deletion.
-    :param deleted: the entry that a deletion means.
+    :param new: the new entry; None if the entry is to be deleted.
+    :param deleted: the entry that is to be deleted.
     """
 
     new: Entry | None
     deleted: Entry | None = None
 
     def still_holds(self, stored: Entry | None) -> bool:
-        """Whether no other process has put something newer there, as far as the entry that
-        is ``stored`` now tells.
+        """Return whether the change still applies: no other process has stored a newer entry.
+
+        :param stored: the entry that the vault has now.
         """
         if self.new is None:
             return stored is not None and stored == self.deleted
@@ -44,7 +45,7 @@ class _PendingChange:
 
 
 class SessionStore:
-    """A vault that loses nothing that was put in, for as long as the process lives."""
+    """A vault whose entries this process does not lose if the file cannot be written."""
 
     def __init__(self, vault: Vault) -> None:
         self.vault = vault
@@ -53,8 +54,8 @@ class SessionStore:
         self._held_by_thread = threading.local()
 
     def ensure_openable(self) -> None:
-        """Settle, before anybody is asked for a code, that the vault opens, or that it is
-        new and gets its passphrase, or that it cannot be written at all.
+        """Open the vault; a new vault gets its passphrase now. This comes before a person is
+        asked for a code, so that no code is lost. A vault that cannot be written is no error.
 
         :raises RoleVaultError: the vault does not open.
         """
@@ -64,18 +65,17 @@ class SessionStore:
             self._warn("no file can be made there")
 
     def read(self) -> dict[str, Entry]:
-        """Every entry that has not expired.
+        """Return every entry that has not expired, those that are only in memory included.
 
-        :raises RoleVaultError, OSError: the vault cannot be read, and nothing in memory
-            can take its place.
+        :raises RoleVaultError, OSError: the vault cannot be read, and no entry is in memory.
         """
         try:
             entries: dict[str, Entry] = dict(self.vault.snapshot())
         except PermissionError:
-            # The directory itself cannot be entered, as with an unusable HOME.
+            # The directory cannot be entered, for example because HOME is another user's.
             entries = {}
         except Exception:
-            # What STS answered serves. The next sign-in tells what is wrong.
+            # The sessions in memory are used. The next sign-in raises the error.
             if not any(change.new is not None for change in list(self._pending.values())):
                 raise
             entries = {}
@@ -92,16 +92,15 @@ class SessionStore:
         }
 
     def write(self, changes: Mapping[str, Entry | None]) -> None:
-        """Put entries in the vault; None deletes one. Where that fails, for whatever reason,
-        the changes hold in this process until a later write succeeds, and one warning says
-        so.
+        """Put entries in the vault; None deletes an entry. If that fails for any reason, the
+        changes apply in this process until a later write succeeds, and one warning says so.
         """
         earlier = {key: each for key, each in list(self._pending.items()) if key not in changes}
         mine: dict[str, _PendingChange] = {}
         for key, new in changes.items():
             self._pending.pop(key, None)
             if new is not None:
-                # Before the attempt: other threads see the entry from now on.
+                # Other threads see the entry from now on, while it is written.
                 mine[key] = self._pending[key] = _PendingChange(new)
         try:
             if not self.vault.file.usable():
@@ -113,16 +112,16 @@ class SessionStore:
             self._warn(error)
         else:
             for key, change in {**earlier, **mine}.items():
-                # Another thread may have changed the entry meanwhile.
+                # Another thread may have changed the entry since.
                 if self._pending.get(key) is change:
                     self._pending.pop(key, None)
 
     def is_denied(self, key: str) -> bool:
-        """Whether a denial is remembered under ``key``."""
+        """Return whether a denial is remembered under ``key``."""
         return key in self.read()
 
     def remember_denial(self, key: str, seconds: int) -> None:
-        """Remember for a while, for all processes, that STS said no."""
+        """Remember that STS has denied a call, for all processes and this many seconds."""
         end = datetime.now(timezone.utc) + timedelta(seconds=seconds)
         self.write({key: {"kind": "denial", "Expiration": end.isoformat()}})
 
@@ -130,13 +129,16 @@ class SessionStore:
     def sign_in_lock(
         self, kind: Literal["role", "device"], key: str, purpose: str
     ) -> Iterator[None]:
-        """Hold the sign-in lock of a role or of an MFA device against other processes.
+        """Hold the sign-in lock of a role or of an MFA device, so that no other process signs
+        in at the same time.
 
-        The two kinds have eight locks each, so that a sign-in that needs no code never
-        waits for a person who types one.
+        Each kind has eight lock files of its own, so that a sign-in without a code never waits
+        for a person who types one.
 
-        :raises SignInTimeoutError: its holder did not finish within two minutes, or is this
-            thread.
+        :param key: its first hexadecimal digit chooses the lock file.
+        :param purpose: what the sign-in is for, as the messages say it.
+        :raises SignInTimeoutError: another process holds the lock for more than two minutes, or
+            this thread holds it.
         """
         slot = int(key[0], 16) % 8 + (8 if kind == "device" else 0)
         held: set[int] = self._held_by_thread.__dict__.setdefault("slots", set())
@@ -144,8 +146,8 @@ class SessionStore:
             raise single_flight.deadlock_error(purpose)
 
         def waiting(holder: str) -> None:
-            # A person may be typing in another window, and this process must not seem to
-            # hang.
+            # A person may be typing in another window. Without a message this process would
+            # seem to hang.
             level = logging.WARNING if kind == "device" else logging.INFO
             logger.log(level, "Waiting for %s, which is signing in (%s).", holder, purpose)
 
@@ -158,7 +160,7 @@ class SessionStore:
                     purpose=purpose, holder=busy.holder, seconds=seconds
                 ) from None
             except OSError as error:
-                # Where no file can be made, nothing is shared with other processes either.
+                # If no lock file can be made, no vault can be shared either.
                 logger.debug("No lock for signing in: %s", error)
             held.add(slot)
             stack.callback(held.discard, slot)
@@ -167,7 +169,7 @@ class SessionStore:
     def _pending_for(
         self, entries: Mapping[str, Entry], pending: Mapping[str, _PendingChange]
     ) -> dict[str, Entry | None]:
-        """The ``pending`` changes that still hold for the vault's ``entries``."""
+        """Return the ``pending`` changes that still apply to the vault's ``entries``."""
         return {
             key: change.new
             for key, change in list(pending.items())
@@ -179,13 +181,15 @@ class SessionStore:
             entries = self.vault.snapshot()
             for key in keys:
                 if key in entries:
-                    self._pending[key] = _PendingChange(None, deleted=entries[key])
+                    # An entry that another thread has put in since is newer than the deletion.
+                    self._pending.setdefault(key, _PendingChange(None, deleted=entries[key]))
 
     def _warn(self, reason: object) -> None:
         if not self._warned:
             self._warned = True
             logger.warning(
-                "%s could not be written, so what STS answers serves this process only: %s",
+                "%s could not be written, so new sessions are kept in the memory of this process "
+                "only: %s",
                 self.vault.file,
                 reason,
             )
@@ -195,5 +199,5 @@ _stores: dict[tuple[str, Hashable], SessionStore] = {}
 
 
 def store_for(vault: Vault) -> SessionStore:
-    """One store for all roles of a process that share a vault and its passphrase."""
+    """Return the store for a vault: one for all roles that share the file and its passphrase."""
     return _stores.setdefault((str(vault.file), vault.source.identity), SessionStore(vault))

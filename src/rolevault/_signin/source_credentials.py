@@ -1,4 +1,4 @@
-"""The credentials that assume a role: a user's, a machine's, or those of another role."""
+"""Source credentials: the credentials of a user, a machine or another role that assume a role."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -24,7 +24,7 @@ from rolevault._roles.source_identity import Identity
 from rolevault._roles.source_rules import CREDENTIAL_SOURCES
 from rolevault._signin.sts_session import Keys
 
-#: The METHODs of providers whose credentials are always a role's.
+#: The METHODs of botocore's providers whose credentials always belong to a role.
 _ROLE_METHODS = frozenset(
     {
         "assume-role",
@@ -38,7 +38,7 @@ _ROLE_METHODS = frozenset(
 
 
 class UpperRole(Protocol):
-    """A role of ours from which another role is entered ("role chaining")."""
+    """A role of rolevault from which another role is entered ("role chaining")."""
 
     def frozen(self, *, ask: bool) -> ReadOnlyCredentials: ...
 
@@ -48,11 +48,12 @@ class UpperRole(Protocol):
 
 
 class SourceCredentials:
-    """Source credentials, resolved once, when the vault holds no session of the role.
+    """Source credentials. They are resolved when they are first used, which is when the vault
+    holds no session of the role.
 
-    :param identity: who they are, as the configuration tells.
-    :param load: finds them, or returns None.
-    :param enter: gives the upper role, where ``load`` finds nothing.
+    :param identity: whose credentials they are, as far as the configuration tells.
+    :param load: resolves the credentials; returns None if there are none.
+    :param enter: returns the upper role, if ``load`` has returned None.
     """
 
     def __init__(
@@ -70,18 +71,19 @@ class SourceCredentials:
 
     @property
     def method(self) -> str:
-        """The METHOD of the provider that found them.
+        """The METHOD of the provider that found the credentials.
 
-        :raises NoCredentialsError: nothing has any; and whatever botocore's providers raise.
+        :raises NoCredentialsError: there are no credentials.
+        :raises BotoCoreError: one of botocore's providers failed.
         """
         if self.upper_role() is not None:
             return METHOD
         return str(self._credentials().method)
 
     def upper_role(self) -> UpperRole | None:
-        """The role that the credentials belong to, where rolevault is the one to enter it.
+        """Return the role that the credentials belong to, if rolevault enters that role.
 
-        :raises BotoCoreError: whatever botocore's providers raise.
+        :raises BotoCoreError: one of botocore's providers failed.
         """
         with self._state_lock.lock:
             if self._found is None and self._upper_role is None:
@@ -91,10 +93,11 @@ class SourceCredentials:
             return self._upper_role
 
     def keys(self, *, ask: bool) -> Keys:
-        """Keys that sign now.
+        """Return keys that sign now.
 
         :param ask: whether a person may be asked for a code, to enter the upper role.
-        :raises NoCredentialsError: as ``method``; and why an upper role cannot be entered.
+        :raises BotoCoreError, ClientError: as ``method``, and why the upper role cannot be
+            entered.
         """
         upper_role = self.upper_role()
         if upper_role is not None:
@@ -104,14 +107,14 @@ class SourceCredentials:
         return frozen.access_key or "", frozen.secret_key or "", frozen.token
 
     def is_role(self) -> bool:
-        """Whether they are a role's, as far as botocore tells. A code could never work with
-        them: an MFA device belongs to a user.
+        """Return whether the credentials belong to a role, as far as botocore tells. No code
+        can work with them, because an MFA device belongs to a user.
 
-        :raises NoCredentialsError: as ``method``.
+        :raises BotoCoreError: as ``method``.
         """
         method = self.method
         if method == "login":
-            # A console session's credentials are a user's or a role's.
+            # "aws login" gives the credentials of a console session: a user's or a role's.
             return ":assumed-role/" in self.identity.get("login_session", "")
         return method in _ROLE_METHODS
 
@@ -122,9 +125,9 @@ class SourceCredentials:
 
 
 def from_chain(session: botocore.session.Session, chain: CredentialResolver) -> SourceCredentials:
-    """What the session would sign with without rolevault.
+    """Return the credentials with which the session would sign without rolevault.
 
-    :raises ConfigurationError: when resolved, if the chain finds nothing and a file of
+    :raises ConfigurationError: when they are resolved, if the chain finds none and a file of
         profiles cannot be read.
     """
 
@@ -138,13 +141,12 @@ def from_chain(session: botocore.session.Session, chain: CredentialResolver) -> 
 
 
 def from_profile(session: botocore.session.Session, profile: str) -> SourceCredentials:
-    """The credentials of a source profile that is entered by no AssumeRole.
+    """Return the credentials of a source profile that is not a role entered by AssumeRole.
 
-    :raises InvalidConfigError: when resolved, if the profile holds no credentials.
-    :raises ConfigurationError: the same, where a file of profiles cannot be read.
+    :raises InvalidConfigError: when they are resolved, if the profile has no credentials.
+    :raises ConfigurationError: then, if a file of profiles cannot be read.
     """
-    # Now, because the session's next client may be for another region before they are
-    # resolved.
+    # Read now: a client for another region may be made before the credentials are resolved.
     region = _botocore_private.last_region(session)
 
     def load() -> Credentials:
@@ -162,16 +164,16 @@ def from_profile(session: botocore.session.Session, profile: str) -> SourceCrede
 def from_credential_source(
     session: botocore.session.Session, name: str, profile: str
 ) -> SourceCredentials:
-    """The credentials of a ``credential_source``.
+    """Return the credentials of a ``credential_source``.
 
     :param name: one of ``CREDENTIAL_SOURCES``.
     :param profile: the profile that names the source.
-    :raises CredentialRetrievalError: when resolved, if the source has no credentials.
+    :raises CredentialRetrievalError: when they are resolved, if the source has none.
     """
     method = CREDENTIAL_SOURCES[name]
 
     def load() -> Credentials:
-        # A session with a profile of its own has no EnvProvider in its chain.
+        # The chain of a session with an explicit profile has no EnvProvider.
         provider: CredentialProvider = EnvProvider()
         if method != "env":
             provider = botocore.credentials.create_credential_resolver(session).get_provider(method)

@@ -1,5 +1,5 @@
-"""The credentials of a boto3 session that the user gives as the source of a role: keys that
-a script holds in memory, a provider of the user's, or another role of rolevault.
+"""The credentials of a boto3 session as the source of a role: keys that a script holds in
+memory, a provider that the user has added, or another role of rolevault.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from rolevault._signin.source_credentials import SourceCredentials, from_chain
 
 
 def from_session(session: boto3.Session) -> SourceCredentials:
-    """What the session signs with.
+    """Return the credentials with which the session signs.
 
     :raises BotoCoreError: the session has a role of rolevault, and the sources of that role
         contradict each other.
@@ -28,10 +28,10 @@ def from_session(session: boto3.Session) -> SourceCredentials:
     methods = [each.METHOD for each in providers]
     resolved = _botocore_private.resolved(inner)
     if resolved is None and not providers:
-        # A resolver of the user's own making, which shows no providers.
+        # The user has put in a resolver that shows no providers.
         resolved = inner.get_credentials()
     if resolved is not None and resolved.method not in methods:
-        # No provider found them: they were given to the session.
+        # No provider has found these credentials: they were given to the session.
         return SourceCredentials(_identity(resolved), lambda: resolved)
     if METHOD not in methods:
         return from_chain(inner, chain)
@@ -45,15 +45,15 @@ def from_session(session: boto3.Session) -> SourceCredentials:
 
 
 def from_role(before: CredentialResolver, enter: Callable[[], Renewal]) -> SourceCredentials:
-    """The credentials of an upper role in a chain of providers.
+    """Return the credentials of an upper role in a chain of providers.
 
     :param before: the part of the chain that is asked before the upper role.
-    :param enter: gives the renewal of the upper role.
+    :param enter: returns the renewal of the upper role.
     """
     identity: Identity = source_identity.before_profiles(before)
     if "access_key_id" in identity:
-        # The upper role is probably not used. As in botocore, what is wrong with its profile
-        # is an error only where it is.
+        # The environment's keys will probably be used. As in botocore, a fault in the upper
+        # role's profile is an error only if the upper role is used.
         return SourceCredentials(identity, before.load_credentials, enter)
     upper = enter()
     identity = {**identity, "hop": upper.fetcher.key}
@@ -61,11 +61,11 @@ def from_role(before: CredentialResolver, enter: Callable[[], Renewal]) -> Sourc
 
 
 def _identity(credentials: Any) -> dict[str, Any]:
-    """The identity of credentials that were given to a session.
+    """Return the identity of credentials that were given to a session: their access key id.
 
-    Credentials that renew themselves are asked for a key, because nothing else tells one
-    person's credentials from another's. Their next key is another identity, and costs
-    another sign-in; but no session is ever served to the wrong person.
+    Credentials that renew themselves are asked for their key now, because nothing else tells
+    two people apart. Their next key is another identity and costs another sign-in, but nobody
+    gets the session of another person.
     """
     frozen = credentials.get_frozen_credentials()
     return {"access_key_id": frozen.access_key}

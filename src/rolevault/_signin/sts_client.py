@@ -1,5 +1,5 @@
-"""STS, called on the user's own botocore session, so that its proxies, CA bundle,
-endpoint and retry settings hold here too.
+"""Clients of STS. They are made by the user's botocore session, so that its proxies, CA
+bundle, endpoint and retry settings apply.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from rolevault import _botocore_private
 from rolevault._signin.sts_session import Keys
 from rolevault._version import __version__
 
-#: Where a partition's STS answers when nobody named a region. Only ``aws`` has
+#: The region in which a partition's STS is called if no region is configured. Only ``aws`` has
 #: an endpoint for all regions.
 _PARTITION_REGIONS = {
     "aws": "us-east-1",
@@ -33,20 +33,20 @@ _PARTITION_REGIONS = {
 
 @contextlib.contextmanager
 def redacted_errors() -> Iterator[None]:
-    """Take secrets out of the errors of the STS call in this block, since errors are logged
-    and pickled. botocore's errors about connections hold the request, with a code or a
-    session token. Its errors about an answer that cannot be read hold the answer, with keys.
+    """Remove secrets from the errors of the STS call in this block, because errors are logged
+    and pickled. botocore's errors about connections hold the request, with a code or a session
+    token. Its errors about an unreadable answer hold the answer, with keys.
     """
     unreadable = "STS's answer could not be read, and is not shown. Try again."
     try:
         yield
     except ResponseParserError as error:
-        # Changed in place: a new exception would carry this one as its context.
+        # Changed in place, because a new exception would carry this one as its context.
         error.args = (unreadable,)
         raise
     except KeyError:
-        # botocore's parser raises it for a well-formed page that is no answer, such as a
-        # proxy's own.
+        # botocore's parser raises KeyError for well-formed XML that is not an answer, such as a
+        # page of a proxy.
         raise ResponseParserError(unreadable) from None
     except HTTPClientError as error:
         holder: Any = error  # botocore's stubs know neither attribute
@@ -55,9 +55,9 @@ def redacted_errors() -> Iterator[None]:
 
 
 class StsClientFactory:
-    """Makes clients of STS for one session and one partition.
+    """Makes clients of STS for one botocore session and one partition.
 
-    :param partition: None where nothing tells.
+    :param partition: ``aws``, ``aws-cn``, …; None if it is unknown.
     """
 
     def __init__(self, session: botocore.session.Session, partition: str | None) -> None:
@@ -68,7 +68,7 @@ class StsClientFactory:
 
     @property
     def endpoint(self) -> str | None:
-        """The endpoint that environment or configuration name for STS instead of AWS's."""
+        """The endpoint that the environment or a profile names for STS; None for AWS's own."""
         if self._session.get_config_variable("ignore_configured_endpoint_urls"):
             return None
         provider = ConfiguredEndpointProvider(
@@ -81,10 +81,11 @@ class StsClientFactory:
         return endpoint
 
     def create_client(self, keys: Keys, *, carries_code: bool = False) -> Any:
-        """A client that signs with ``keys``.
+        """Return a client that signs with ``keys``.
 
-        :param carries_code: its one call carries a code and is never repeated.
-        :raises NoRegionError: neither the user nor the partition names one.
+        :param carries_code: whether its calls carry a code. botocore does not repeat such a
+            call.
+        :raises NoRegionError: no region is configured, and the partition is unknown.
         """
         access_key, secret_key, token = keys
         region = self._region()
@@ -117,7 +118,7 @@ class StsClientFactory:
             return str(region)
         # A region of another partition cannot know the role.
         try:
-            # "us-east-1-fips" and the like are what botocore takes for "us-east-1".
+            # botocore reads "us-east-1-fips" and "fips-us-east-1" as "us-east-1".
             plain = region.replace("fips-", "").replace("-fips", "")
             partition = session.get_partition_for_region(plain)
         except UnknownRegionError:

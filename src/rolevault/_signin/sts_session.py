@@ -1,4 +1,4 @@
-"""A session that STS issued: its keys, its life, and when it is renewed."""
+"""A session that STS issued: its keys, its lifetime, and when it is renewed."""
 
 import time
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ Keys = tuple[str, str, str | None]
 
 @dataclass(frozen=True)
 class StsSession:
-    """Credentials that STS issued, as they stand in the vault.
+    """Credentials that STS issued, in the form in which the vault stores them.
 
-    The windows of renewal follow the lifetime. botocore's fixed ones, 15 and 10 minutes
-    before the end, make a session of 900 seconds stale at birth. All times are POSIX
-    timestamps, in seconds.
+    The windows of renewal depend on the lifetime. botocore's windows begin 15 and 10 minutes
+    before the end, so a session of 900 seconds would never be fresh. Times are POSIX
+    timestamps in seconds, unless they are ``datetime``.
     """
 
     value: dict[str, Any] = field(repr=False)
@@ -91,14 +91,14 @@ class StsSession:
 
     @property
     def advisory(self) -> float:
-        """From this time on a silent renewal is tried: the last third of the life, at most
-        15 minutes.
+        """The time from which a renewal that asks nobody is tried: the last third of the
+        lifetime begins, or the last 15 minutes if these are shorter.
         """
         return self.end - min(900.0, self.lifetime / 3)
 
     @property
     def mandatory(self) -> float:
-        """From this time on the session must be renewed: the last sixth of the life, at
-        most 5 minutes.
+        """The time from which a person is asked if need be: the last sixth of the lifetime
+        begins, or the last 5 minutes if these are shorter.
         """
         return self.end - min(300.0, self.lifetime / 6)

@@ -1,5 +1,5 @@
-"""The way to a user's own MFA session, where no role is entered: policies can demand MFA of
-the user, and then the keys of GetSessionToken sign the requests themselves.
+"""How a user's own MFA session is found, if no role is entered. Policies can demand MFA of a
+user, and then the keys of GetSessionToken sign the requests.
 """
 
 import math
@@ -23,7 +23,7 @@ from rolevault.errors import ConfigurationError
 class UserFetcher:
     """Fetches the MFA session of one user. The interface is that of ``Fetcher``.
 
-    :param role: has no ``role_arn``.
+    :param role: options without a ``role_arn``.
     """
 
     def __init__(
@@ -33,23 +33,23 @@ class UserFetcher:
         self._source = source
         self._store = store
         self._sts = sts
-        #: What the session is known by, where a role is entered with it.
+        #: The identity of the session, if a role is entered with it.
         self.key = digest("user", source.identity, role.mfa_serial, sts.endpoint)
 
     def fetch(self, *, ask: bool, not_before: float = 0.0, refresh: bool = False) -> StsSession:
-        """An MFA session that is outside its advisory window.
+        """Return an MFA session that is outside its advisory window.
 
         :param ask: whether a person may be asked for a code.
-        :param not_before: a session that was issued before this time does not count.
-        :param refresh: makes no difference here.
+        :param not_before: ignore a session that was issued before this time.
+        :param refresh: has no effect here.
         :raises CodeNeededError: ``ask`` is false, and a code is needed.
-        :raises RoleVaultError, BotoCoreError, ClientError: why it failed.
+        :raises RoleVaultError, BotoCoreError, ClientError: why the sign-in failed.
         """
         self._store.ensure_openable()
         mfa_session = self._mfa_session()
         found = mfa_session.find(not_before=not_before)
         if found is not None:
-            serving = _until(found, mfa_session.end(found))
+            serving = _ending_at(found, mfa_session.end(found))
             if time.time() < serving.advisory:
                 return serving
             not_before = math.nextafter(found.issued, math.inf)
@@ -58,9 +58,9 @@ class UserFetcher:
         return self._open(mfa_session, not_before)
 
     def ensure(self, min_ttl: float, *, refresh: bool) -> tuple[StsSession, datetime]:
-        """An MFA session, and its end, at least ``min_ttl`` seconds from now.
+        """Return an MFA session and its end, which is at least ``min_ttl`` seconds away.
 
-        :param refresh: ask for a new code whatever is stored, and ignore denials.
+        :param refresh: ask for a new code whatever is stored, and ignore remembered denials.
         :raises ConfigurationError: no session lasts that long.
         """
         self._store.ensure_openable()
@@ -81,17 +81,17 @@ class UserFetcher:
         if found is None:
             session = self._open(mfa_session, now)
         else:
-            session = _until(found, mfa_session.end(found))
+            session = _ending_at(found, mfa_session.end(found))
         return session, session.expires
 
     def stored(self) -> StsSession | None:
-        """The stored session that serves longest."""
+        """Return the stored session that can be used longest, or None."""
         mfa_session = self._mfa_session()
         found = mfa_session.find()
-        return _until(found, mfa_session.end(found)) if found is not None else None
+        return _ending_at(found, mfa_session.end(found)) if found is not None else None
 
     def forget(self, access_key_id: str) -> None:
-        """Delete the session with this key from the vault, if it is still there."""
+        """Delete the session with this key from the vault."""
         self._mfa_session().forget(access_key_id, self.role.purpose)
 
     def _open(self, mfa_session: MfaSession, not_before: float) -> StsSession:
@@ -103,7 +103,7 @@ class UserFetcher:
                 "STS denied this user an MFA session within the last day. Allow "
                 "sts:GetSessionToken, and call rolevault.ensure(refresh=True)"
             )
-        return _until(session, mfa_session.end(session))
+        return _ending_at(session, mfa_session.end(session))
 
     def _mfa_session(self) -> MfaSession:
         keys = self._source.keys(ask=True)
@@ -119,9 +119,9 @@ class UserFetcher:
         return MfaSession(device, seconds, keys, self._store, self._sts)
 
 
-def _until(session: StsSession, end: datetime) -> StsSession:
-    """The session with another end: a script that asked for shorter sessions signs with a
-    longer one, which another script has opened, for its own length only.
+def _ending_at(session: StsSession, end: datetime) -> StsSession:
+    """Return the session with another end. The longer session of another script is used for
+    the length that this script asked for, and no longer.
     """
     credentials = {**session.value["Credentials"], "Expiration": end.isoformat()}
     return StsSession({**session.value, "Credentials": credentials})
