@@ -33,8 +33,7 @@ check: $(VENV)/ready               ## style, types, and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --config-file= --strict tests/typing_user.py
-	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing_user.py
+	$(user_types)
 	PYTHONPATH=src $(BIN)/lint-imports --no-logo
 	$(BIN)/python tests/mutations.py --check
 
@@ -74,23 +73,37 @@ bench: $(VENV)/ready               ## what a script waits for, and how often it 
 clean:
 	rm -rf .venv .venv-* .wheel build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# The tests see the built wheel, not the source tree. It is built once for all environments.
-.wheel/built: $(SOURCES)
-	test -x .venv-build/bin/python || $(PYTHON) -m venv .venv-build
-	rm -rf .wheel
-	.venv-build/bin/python -m pip wheel --quiet --no-deps --wheel-dir .wheel .
+# In a folder of its own, where a type checker finds the installed wheel and not src.
+define user_types
+	set -e; python=$(abspath $(BIN))/python; folder=$$(mktemp -d); trap 'rm -r $$folder' EXIT; \
+		cp tests/typing_user.py $$folder; cd $$folder; \
+		$$python -m mypy --strict --cache-dir=$(CURDIR)/.mypy_cache/user typing_user.py; \
+		$$python -m pyright --pythonpath $$python typing_user.py
+endef
+
+# The one pip that fills all environments: --group wants 25.1 or later.
+PIP := .venv-build/bin/python -m pip
+
+.venv-build/ready:
+	$(PYTHON) -m venv --clear $(@D)
+	$(PIP) install --quiet 'pip>=25.1'
 	touch $@
 
-# Its dependencies change with pyproject.toml alone, the wheel with each source.
+# The tests see the built wheel, not the source tree. It is built once for all environments.
+.wheel/built: $(SOURCES) .venv-build/ready
+	rm -rf $(@D)
+	$(PIP) wheel --quiet --no-deps --wheel-dir $(@D) .
+	touch $@
+
+# An environment's dependencies change with pyproject.toml alone, the wheel with each source.
 define environment
-	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --upgrade pip
-	$(@D)/bin/python -m pip install --quiet $(1)
+	test -x $(@D)/bin/python || $(PYTHON) -m venv --without-pip $(@D)
+	$(PIP) --python $(@D)/bin/python install --quiet $(1)
 	touch $@
 endef
 
 %/ready: %/environment .wheel/built
-	$(@D)/bin/python -m pip install --quiet --force-reinstall --no-deps .wheel/*.whl
+	$(PIP) --python $(@D)/bin/python install --quiet --force-reinstall --no-deps .wheel/*.whl
 	touch $@
 
 $(VENV)/environment: pyproject.toml | .wheel/built

@@ -84,6 +84,14 @@ def _read_once() -> None:
 _read_once()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that starts Pythons, terminals or notebooks is slow: ``make quick`` leaves it out."""
+    for item in items:
+        starts = {"python", "notebook"} & set(getattr(item, "fixturenames", ()))
+        if starts or hasattr(getattr(item, "module", None), "PtyUser"):
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Nothing of this machine reaches a test, and nothing of one test the next."""

@@ -150,6 +150,7 @@ def test_every_check_stands_without_asserts() -> None:
     suite = [str(HERE / "test_sealing.py"), str(HERE / "test_envelope.py")]
     # pytest says that -O drops asserts outside of test modules: that is the point.
     options = ["-o", "addopts=", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    options += ["-p", "no:randomly"]
     options += ["-W", "ignore::pytest.PytestConfigWarning"]
     few = "not all_contents and not any_text and not 10_000 and not never_repeat and not fuzzing"
     run = subprocess.run(
