@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 import time_machine
 
-from conftest import PASSPHRASE
-from rolevault import (
-    Vault,
-)
+from conftest import OTHER, PASSPHRASE
+from rolevault import Vault, rotate_passphrase
+from rolevault._vault.envelope import Contents, new_header, write
 
 
 def generation(vault: Vault) -> int:
@@ -214,3 +213,30 @@ def test_cannot_be_pickled_or_copied(vault: Vault) -> None:
         with pytest.raises(TypeError):
             act(vault)
     assert PASSPHRASE not in repr(vault)
+
+
+EXTREME = ["9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+14:00"]
+
+
+@pytest.mark.parametrize("text", EXTREME)
+def test_a_time_that_no_datetime_holds_is_not_written(vault: Vault, text: str) -> None:
+    """ValueError, and the entry is not there."""
+    for value in ({"Expiration": text}, {"Credentials": {"Expiration": text}}):
+        with pytest.raises(ValueError, match="Expiration"):
+            vault["a"] = value
+    assert dict(vault) == {}
+
+
+@pytest.mark.parametrize("text", EXTREME)
+def test_an_entry_with_such_a_time_blocks_nothing(vault: Vault, text: str) -> None:
+    """An earlier release, or another program, has written it: reading, writing and rotating
+    go on.
+    """
+    vault["a"] = {"n": 1}
+    header, key = new_header(PASSPHRASE)
+    entries = {"a": {"Expiration": text}, "b": {"Credentials": {"Expiration": text}}}
+    vault.file.replace(write(header, key, Contents(entries, 5)))
+    assert [each["expires"] for each in vault.entries()] == [None, None]
+    vault.update(c={"n": 3})
+    assert set(vault) == {"a", "b", "c"}
+    assert rotate_passphrase(OTHER, old=PASSPHRASE, vault_path=vault.file.path) == 3

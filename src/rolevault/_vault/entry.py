@@ -14,14 +14,24 @@ def expiry(value: Mapping[str, Any]) -> datetime | None:
     """When an entry expires, aware UTC; None where it does not say. It says so where
     botocore's caches do: in the ``Expiration`` that STS gave.
     """
+    text = _expiration(value)
+    # OverflowError: a time that no datetime in UTC can be, as 9999-12-31T23:59:59-01:00.
+    # Reading must not depend on what an entry holds: one entry would block all.
+    with contextlib.suppress(ValueError, OverflowError):
+        return _moment(text)
+    return None
+
+
+def _expiration(value: Mapping[str, Any]) -> object:
     credentials = value.get("Credentials")
-    text = (credentials if isinstance(credentials, dict) else value).get("Expiration")
+    return (credentials if isinstance(credentials, dict) else value).get("Expiration")
+
+
+def _moment(text: object) -> datetime | None:
     if not isinstance(text, str):
         return None
-    with contextlib.suppress(ValueError):
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return moment.astimezone(timezone.utc) if moment.tzinfo else None
-    return None
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return moment.astimezone(timezone.utc) if moment.tzinfo else None
 
 
 def description(value: Mapping[str, Any]) -> Value:
@@ -60,10 +70,21 @@ def jsonable(value: object) -> Value:
     """
     if isinstance(value, Mapping):
         # Raised outside the handler: the encoder's message can show a secret.
-        with contextlib.suppress(TypeError, ValueError, RecursionError):
+        with contextlib.suppress(TypeError, ValueError, OverflowError, RecursionError):
             text = json.dumps(dict(value), default=_iso, allow_nan=False)
-            return dict(json.loads(text))
-    raise ValueError("a vault's values are dicts that JSON can hold")
+            stored = dict(json.loads(text))
+            _check_expiration(stored)
+            return stored
+    raise ValueError(
+        "a vault's values are dicts that JSON can hold, and their Expiration a time that "
+        "datetime can hold in UTC"
+    )
+
+
+def _check_expiration(value: Value) -> None:
+    """Raise OverflowError for an ``Expiration`` that no datetime in UTC can be."""
+    with contextlib.suppress(ValueError):  # any other text is no time at all
+        _moment(_expiration(value))
 
 
 def copy(value: Any) -> Any:
