@@ -79,6 +79,15 @@ def test_one_trailing_newline_is_dropped(
     assert len(Vault(path)) == 1
 
 
+def test_a_byte_order_mark_is_dropped(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor of Windows writes it at the start of the file, and nobody sees it."""
+    (tmp_path / "secret").write_bytes(b"\xef\xbb\xbf" + SENTINEL.encode() + b"\r\n")
+    monkeypatch.setenv("ROLEVAULT_PASSPHRASE_FILE", str(tmp_path / "secret"))
+    assert len(Vault(path)) == 1
+
+
 @pytest.mark.parametrize("text", [" x y ", "x\n\n", "\tx", "x\x00", "x\x1b"])
 def test_nothing_else_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str

@@ -4,6 +4,7 @@ The first source that is configured answers. Where it fails, that is an error, a
 source is tried: else a person would be asked for what a broken script was meant to give.
 """
 
+import codecs
 import contextlib
 import hashlib
 import logging
@@ -164,7 +165,9 @@ def _failed(option: str, rule: str) -> ConfigurationError:
 
 
 def _decode(data: bytes, option: str) -> str:
-    # One newline comes from an editor or from echo. Everything else may be meant.
+    # A byte order mark comes from an editor of Windows, and one newline from an editor or
+    # from echo. Everything else may be meant.
+    data = data.removeprefix(codecs.BOM_UTF8)
     data = data.removesuffix(b"\r\n" if data.endswith(b"\r\n") else b"\n")
     if not data:
         raise _failed(option, "what it gives is empty.")
