@@ -46,7 +46,7 @@ def tree(directory: Path) -> dict[str, int]:
     return {each.name: mode(each) for each in directory.iterdir()}
 
 
-@pytest.fixture(params=[0o000, 0o002, 0o077])
+@pytest.fixture(params=[0o000, 0o002, 0o077, 0o177])
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     before = os.umask(request.param)
     yield request.param
@@ -335,3 +335,57 @@ def test_a_process_that_changes_directory_keeps_its_vault(
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert vault["a"] == {"n": 1}
     assert (tmp_path / "here" / "vault").exists()
+
+
+def test_a_file_system_that_ignores_modes_is_refused(
+    default: Vault, vault_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """chmod succeeds there and changes nothing: no claim that the place was closed, and a
+    refusal that names ``ROLEVAULT_FILE``.
+    """
+    monkeypatch.setattr(os, "fchmod", lambda *_: None)
+    for path, bits in ((vault_path, 0o666), (vault_path.parent, 0o777)):
+        before = mode(path)
+        path.chmod(bits)
+        with pytest.raises(InsecureVaultError, match=r"chmod leaves its mode.*ROLEVAULT_FILE"):
+            default.copy()
+        path.chmod(before)
+    assert "Closed" not in caplog.text
+    assert default.copy() == {"a": {"n": 1}}
+
+
+def test_a_directory_without_x_is_mended(vault_path: Path, default: Vault, caplog: Any) -> None:
+    """An earlier umask of 177 left it so; a warning says that it has changed."""
+    vault_path.parent.chmod(0o600)
+    default["b"] = {"n": 2}
+    assert mode(vault_path.parent) == 0o700
+    assert "could not be entered" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("$NOWHERE/vault", "a variable in it is not set"),
+        ("${NOWHERE}/vault", "a variable in it is not set"),
+        ('"/tmp/vault"', "the quotes are part of the value"),
+        ("'/tmp/vault'", "the quotes are part of the value"),
+    ],
+)
+def test_an_unexpanded_path_is_refused(
+    monkeypatch: pytest.MonkeyPatch, value: str, rule: str
+) -> None:
+    """``ROLEVAULT_FILE`` from systemd or ``docker --env-file``: no folder called ``$HOME``."""
+    monkeypatch.setenv("ROLEVAULT_FILE", value)
+    with pytest.raises(ConfigurationError, match=rule) as caught:
+        Vault()
+    assert caught.value.option == "ROLEVAULT_FILE"
+
+
+def test_variables_in_the_path_are_expanded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As botocore expands ``AWS_CONFIG_FILE``; a path that a program gives is taken as it is."""
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    monkeypatch.setenv("ROLEVAULT_FILE", "$PLACE/own/vault")
+    assert Vault().file.path == tmp_path / "own" / "vault"
+    assert Vault(tmp_path / "$PLACE").file.path == tmp_path / "$PLACE"

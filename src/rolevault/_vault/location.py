@@ -8,6 +8,7 @@ judged, because group-writable homes are normal.
 import contextlib
 import logging
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ class Location:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
-        named = path if path is not None else os.environ.get("ROLEVAULT_FILE") or None
+        named = path if path is not None else _from_environment()
         self._by_default = named is None
         try:
             expanded = Path(named if named is not None else _DEFAULT).expanduser()
@@ -80,7 +81,7 @@ class Location:
         if os.path.isdir(self.path):
             raise self._insecure("it is a directory", "Name a file in a directory of its own.")
         try:
-            status = os.stat(directory)
+            status = self._stat(directory)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not stat.S_ISDIR(status.st_mode):
@@ -93,6 +94,8 @@ class Location:
         self._check_link(directory, directory)
         if status.st_mode & 0o077:
             self._close_directory(directory, status)
+        elif status.st_mode & 0o700 != 0o700 and self._may_close(status):
+            _make_enterable(directory)
         return status.st_uid
 
     def make(self) -> None:
@@ -116,6 +119,8 @@ class Location:
         for path in reversed(missing):
             with contextlib.suppress(FileExistsError):
                 path.mkdir(mode=0o700)
+                # A umask of 177 takes away even this user's right to enter the directory.
+                path.chmod(0o700)
         if missing:
             self.owner()  # another process may have made it at the same time
 
@@ -139,6 +144,7 @@ class Location:
                 raise refusal
             with _or_raise(refusal):
                 os.fchmod(descriptor, 0o600)
+            _check_closed(self.path, descriptor)
             logger.warning("Closed %s to others: its mode is 0600 now.", self.path)
         return status.st_size
 
@@ -165,9 +171,20 @@ class Location:
             descriptor = os.open(directory, flags)
             try:
                 os.fchmod(descriptor, 0o700)
+                _check_closed(directory, descriptor)
             finally:
                 os.close(descriptor)
         logger.warning("Closed %s to others: its mode is 0700 now.", directory)
+
+    def _stat(self, directory: Path) -> os.stat_result:
+        try:
+            return os.stat(directory)
+        except PermissionError:
+            # ~/.aws without x, where an earlier release ran under a umask of 177.
+            if not self._by_default:
+                raise
+            _make_enterable(directory.parent)
+            return os.stat(directory)
 
     def _may_close(self, status: os.stat_result) -> bool:
         """Only what is this user's, and only in the default place."""
@@ -188,12 +205,52 @@ class Location:
         return _insecure(self.path, reason, remedy)
 
 
+def _from_environment() -> str | None:
+    """The path in ``ROLEVAULT_FILE``, expanded as botocore expands ``AWS_CONFIG_FILE``.
+
+    :raises ConfigurationError: a variable in it is not set, or it is in quotes. systemd and
+        ``docker --env-file`` expand nothing and keep quotes: a directory called ``$HOME``
+        would be made in each working directory.
+    """
+    given = os.environ.get("ROLEVAULT_FILE")
+    if not given:
+        return None
+    expanded, option = os.path.expandvars(given), "ROLEVAULT_FILE"
+    rule = None
+    if re.search(r"\$(\w+|\{)", expanded):
+        rule = "a variable in it is not set here. Set it, or write the path in full."
+    elif given[0] in "\"'" and given[-1] == given[0]:
+        rule = "the quotes are part of the value. Write the path without them."
+    if rule is not None:
+        raise ConfigurationError(option=option, value=repr(given), rule=rule)
+    return expanded
+
+
 @contextlib.contextmanager
 def _or_raise(refusal: InsecureVaultError) -> Iterator[None]:
     try:
         yield
     except OSError:
         raise refusal from None
+
+
+def _make_enterable(directory: Path) -> None:
+    """Give this user all rights to a directory of their own."""
+    status = os.lstat(directory)
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+        os.chmod(directory, stat.S_IMODE(status.st_mode) | 0o700)
+        logger.warning("%s could not be entered: its owner has all rights to it now.", directory)
+
+
+def _check_closed(path: Path, descriptor: int) -> None:
+    """Refuse a file system that ignores modes, as those of WSL, CIFS and vfat can: there
+    ``chmod`` succeeds and changes nothing (https://github.com/microsoft/WSL/issues/81).
+    """
+    mode = os.fstat(descriptor).st_mode & 0o777
+    if mode & 0o077:
+        reason = f"others may use it: chmod leaves its mode at {mode:04o} on this file system"
+        remedy = "Name a file on a file system that keeps modes with ROLEVAULT_FILE."
+        raise _insecure(path, reason, remedy)
 
 
 def _insecure(path: Path, reason: str, remedy: str) -> InsecureVaultError:
