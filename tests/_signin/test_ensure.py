@@ -63,7 +63,7 @@ def test_ensure_names_what_shadows_the_role(
         rolevault.ensure()
     mine = boto3.Session(alice.user.access_key_id, alice.user.secret_access_key)
     rolevault.install(session=mine, **options)
-    with pytest.raises(ConfigurationError, match="'explicit'"):
+    with pytest.raises(ConfigurationError, match=r"'explicit'.*source_session="):
         rolevault.ensure(mine)
 
 

@@ -184,7 +184,12 @@ def ensure(
             "has no credentials" if credentials is None else f"signs with {credentials.method!r}"
         )
         remedy = "call install() first."
-        if is_installed():
+        if credentials is not None and credentials.method == "explicit":
+            remedy = (
+                "keys that were given to a session win over its role. To enter the role with "
+                "them, pass that session as source_session=."
+            )
+        elif is_installed():
             remedy = "take that away, pass role_arn=, or call install() again where it came first."
         raise ConfigurationError(
             option="session",
