@@ -147,7 +147,7 @@ def test_nobody_listens(
 def test_an_answer_without_credentials(answer: dict[str, Any]) -> None:
     """STS's own form, and empty: an error that says so."""
     with pytest.raises(ResponseParserError, match="holds no credentials"):
-        StsSession.from_answer("role", {}, answer)
+        StsSession.from_answer("role", {}, answer, seconds=3600)
 
 
 # The vault fails after STS has answered.

@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from rolevault._roles.role import Role
+from rolevault._roles.role import CHAINED_SECONDS, Role
 from rolevault._signin.mfa_session import MfaSession
 from rolevault._signin.one_time_code import MfaDevice
 from rolevault._signin.session_store import SessionStore
@@ -103,15 +103,19 @@ class AssumeRole:
 
     def _call(self, client: Any, *, chained: bool, **code: str) -> StsSession:
         role = self._role
+        arguments = role.arguments(chained=chained)
         with redacted_errors():
-            answer = client.assume_role(**role.arguments(chained=chained), **code)
+            answer = client.assume_role(**arguments, **code)
         about = {
             "profile": role.profile,
             "role_arn": role.role_arn,
             "account_id": role.account_id,
             "session_name": role.session_name,
         }
-        session = StsSession.from_answer("role", about, answer)
+        seconds = arguments.get("DurationSeconds", CHAINED_SECONDS)
+        session = StsSession.from_answer(
+            "role", about, answer, seconds=seconds, account_id=role.account_id
+        )
         logger.info("Entered %s until %s.", role.role_arn, session.expires)
         self._store.write({self._key: session.value, self._denied_key: None})
         return session

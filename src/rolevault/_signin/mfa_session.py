@@ -138,7 +138,8 @@ class MfaSession:
                 )
                 self._store.remember_denial(self._denied_key, _DENIED_SECONDS)
                 return None
-            session = StsSession.from_answer("mfa", {"mfa_serial": serial}, answer)
+            about = {"mfa_serial": serial}
+            session = StsSession.from_answer("mfa", about, answer, seconds=self._seconds)
             session.value["device"] = self.key
             self._store.write({self._entry_key: session.value})
             return session

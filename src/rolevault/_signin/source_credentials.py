@@ -1,5 +1,6 @@
 """Source credentials: the credentials of a user, a machine or another role that assume a role."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
@@ -23,6 +24,7 @@ from rolevault._roles.role import METHOD
 from rolevault._roles.source_identity import Identity
 from rolevault._roles.source_rules import CREDENTIAL_SOURCES
 from rolevault._signin.sts_session import Keys
+from rolevault.errors import ConfigurationError
 
 #: The METHODs of botocore's providers whose credentials always belong to a role.
 _ROLE_METHODS = frozenset(
@@ -98,13 +100,24 @@ class SourceCredentials:
         :param ask: whether a person may be asked for a code, to enter the upper role.
         :raises BotoCoreError, ClientError: as ``method``, and why the upper role cannot be
             entered.
+        :raises ConfigurationError: a key or the token holds a control character.
         """
         upper_role = self.upper_role()
         if upper_role is not None:
             frozen = upper_role.frozen(ask=ask)
         else:
             frozen = self._credentials().get_frozen_credentials()
-        return frozen.access_key or "", frozen.secret_key or "", frozen.token
+        keys = (frozen.access_key or "", frozen.secret_key or "", frozen.token)
+        for name, text in zip(("access key id", "secret key", "session token"), keys, strict=True):
+            if text is not None and re.search(r"[\x00-\x1f\x7f]", text):
+                # Sent, it would break a header, and the error would show it.
+                raise ConfigurationError(
+                    option=f"source credentials ({self.method})",
+                    value="<not shown>",
+                    rule=f"the {name} holds a line break or another control character. Look "
+                    "for a CR at its end, as files of Windows have it.",
+                )
+        return keys
 
     def is_role(self) -> bool:
         """Return whether the credentials belong to a role, as far as botocore tells. No code

@@ -10,7 +10,13 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
-from botocore.exceptions import HTTPClientError, NoRegionError, UnknownRegionError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoRegionError,
+    UnknownRegionError,
+)
 from botocore.parsers import ResponseParserError
 
 from rolevault import _botocore_private
@@ -36,6 +42,8 @@ def redacted_errors() -> Iterator[None]:
     """Remove secrets from the errors of the STS call in this block, because errors are logged
     and pickled. botocore's errors about connections hold the request, with a code or a session
     token. Its errors about an unreadable answer hold the answer, with keys.
+
+    :raises ResponseParserError: the answer cannot be read, or names no error code.
     """
     unreadable = "STS's answer could not be read, and is not shown. Try again."
     try:
@@ -44,14 +52,28 @@ def redacted_errors() -> Iterator[None]:
         # Changed in place, because a new exception would carry this one as its context.
         error.args = (unreadable,)
         raise
-    except KeyError:
-        # botocore's parser raises KeyError for well-formed XML that is not an answer, such as a
-        # page of a proxy.
-        raise ResponseParserError(unreadable) from None
+    except ClientError as error:
+        details = error.response["Error"]
+        if not isinstance(details.get("Code"), str):
+            raise ResponseParserError(unreadable) from None
+        if not isinstance(details.get("Message"), str):
+            details["Message"] = ""  # <Message/>
+        raise
     except HTTPClientError as error:
         holder: Any = error  # botocore's stubs know neither attribute
         holder.request = holder.response = None
+        if type(error) is HTTPClientError:
+            # It wraps any exception of an HTTP library, whose text can hold a header.
+            error.args = ("The HTTP client failed. Its message is not shown.",)
+            holder.kwargs = {"error": "not shown"}
+            error.__context__ = None
         raise
+    except BotoCoreError:
+        raise
+    except (KeyError, OverflowError, RuntimeError, TypeError, ValueError):
+        # botocore's parser raises these for a well-formed page that is not an answer, such as
+        # a proxy's own, and for an answer with a time that is none.
+        raise ResponseParserError(unreadable) from None
 
 
 class StsClientFactory:
