@@ -1,8 +1,13 @@
 """Documents and pictures that are made from the code say what the code says."""
 
+import ast
 import importlib.util
+import inspect
 import re
 from pathlib import Path
+
+import rolevault
+from rolevault._roles.role import Options
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "rolevault"
@@ -42,3 +47,24 @@ def test_the_path_of_a_request_is_short() -> None:
     assert 5 <= len(path) <= 8
     for each in SOURCE.rglob("*.py"):
         assert len(each.read_text(encoding="utf-8").splitlines()) <= 300, each
+
+
+def test_the_users_script_has_every_public_name_and_option() -> None:
+    """What type checkers are not shown, they do not check: see ``tests/typing_user.py``."""
+    tree = ast.parse((ROOT / "tests" / "typing_user.py").read_text())
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names |= {
+        each.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "rolevault"
+        for each in node.names
+    }
+    assert set(rolevault.__all__) <= names
+    given = {
+        keyword.arg
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "rolevault.install"
+        for keyword in node.keywords
+    }
+    options = {*Options.__annotations__, *inspect.signature(rolevault.install).parameters}
+    assert options - {"role_arn", "options"} <= given

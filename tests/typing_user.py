@@ -77,17 +77,40 @@ def the_vault() -> None:
         assert_type(key, str)
 
 
-def errors(error: RoleVaultError) -> str:
-    plain: BotoCoreError = error
-    if isinstance(error, rolevault.ConfigurationError):
-        as_value_error: ValueError = error
-        return error.option + error.value + error.rule + str(as_value_error)
-    if isinstance(error, rolevault.SignInTimeoutError):
-        assert_type(error.seconds, float)
-        return error.purpose + error.holder
-    if isinstance(error, rolevault.MfaFailedError):
-        assert_type(error.attempts, int)
-    return str(plain)
+def every_error() -> None:
+    try:
+        rolevault.ensure()
+    except rolevault.ConfigurationError as configuration:
+        value_error: ValueError = configuration
+        print(configuration.option + configuration.value + configuration.rule, value_error)
+    except rolevault.PassphraseRequiredError as required:
+        print(required.path + required.reason)
+    except (rolevault.WrongPassphraseError, rolevault.PassphraseRotatedError) as passphrase:
+        assert_type(passphrase.path, str)
+    except rolevault.VaultDamagedError as damaged:
+        print(damaged.path + damaged.reason)
+    except rolevault.VaultTamperedError as tampered:
+        assert_type(tampered.path, str)
+    except rolevault.VaultVersionError as version:
+        print(version.path + version.version)
+    except rolevault.UnsupportedPlatformError as platform:
+        print(platform.feature + platform.reason + platform.remedy)
+    except rolevault.InsecureVaultError as insecure:
+        print(insecure.path + insecure.reason + insecure.remedy)
+    except rolevault.VaultLockedError as locked:
+        print(locked.path + locked.holder)
+        assert_type(locked.seconds, float)
+    except rolevault.MfaRequiredError as mfa:
+        print(mfa.serial + mfa.purpose + mfa.reason)
+    except rolevault.MfaFailedError as failed:
+        assert_type(failed.attempts, int)
+        print(failed.serial + failed.last_error + failed.remedy)
+    except rolevault.SignInTimeoutError as timeout:
+        assert_type(timeout.seconds, float)
+        print(timeout.purpose + timeout.holder)
+    except RoleVaultError as error:
+        plain: BotoCoreError = error
+        print(plain)
 
 
 def must_be_errors() -> None:
@@ -96,4 +119,8 @@ def must_be_errors() -> None:
     rolevault.session(ROLE, mfa_callback=lambda: 1)  # type: ignore[arg-type]
     rolevault.ensure(min_ttl=None)  # type: ignore[arg-type]
     Vault(passphrase=b"x")  # type: ignore[arg-type]
+    Vault("path")["key"] = "text"  # type: ignore[assignment]
+    rolevault.session(ROLE, session=boto3.Session())  # type: ignore[call-arg]
+    rolevault.rotate_passphrase(old=1)  # type: ignore[arg-type]
+    MfaRequest("serial", "reason", 1, None).attempt = 2  # type: ignore[misc]
     raise rolevault.VaultDamagedError(path="x")  # type: ignore[call-arg]
