@@ -50,7 +50,16 @@ def every_option() -> None:
     )
     assert_type(session, boto3.Session)
     assert_type(rolevault.session(mfa_callback=["pass", "otp", "aws"]), boto3.Session)
-    rolevault.session(ROLE, source_session=session)
+    rolevault.session(
+        ROLE,
+        source_session=session,
+        mfa_callback=lambda: "123456",
+        mfa_session_seconds="12h",
+        duration_seconds=timedelta(hours=1),
+        policy={"Version": "2012-10-17", "Statement": []},
+        policy_arns=[{"arn": "arn:aws:iam::aws:policy/ReadOnlyAccess"}],
+        tags=[{"Key": "team", "Value": "a"}],
+    )
 
 
 def other_functions(session: boto3.Session) -> None:
@@ -113,10 +122,14 @@ def every_error() -> None:
         print(plain)
 
 
+def number(request: MfaRequest) -> int:
+    return request.attempt
+
+
 def must_be_errors() -> None:
     rolevault.install(ROLE, mfa_serail="x")  # type: ignore[call-arg]
-    rolevault.session(ROLE, duration_seconds="1h")  # type: ignore[arg-type]
-    rolevault.session(ROLE, mfa_callback=lambda: 1)  # type: ignore[arg-type]
+    rolevault.session(ROLE, duration_seconds=1.5)  # type: ignore[arg-type]
+    rolevault.session(ROLE, mfa_callback=number)  # type: ignore[arg-type]
     rolevault.ensure(min_ttl=None)  # type: ignore[arg-type]
     Vault(passphrase=b"x")  # type: ignore[arg-type]
     Vault("path")["key"] = "text"  # type: ignore[assignment]

@@ -6,6 +6,7 @@ and ``session()``, with option, value and rule. The limits are STS's own.
 import dataclasses
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,13 +19,15 @@ from hypothesis import strategies as st
 import rolevault
 from aws_wire import AwsError
 from conftest import Alice, account_of
+from local_iam import Role as RoleOfSts
 from local_sts import LocalSts
-from rolevault import ConfigurationError
+from rolevault import ConfigurationError, MfaRequest
 from rolevault._roles.resolve import check_options
 from rolevault._roles.role import Options, Role
 from sts_limits import validate
 
 ARN = "arn:aws:iam::111122223333:role/Deploy"
+POLICY_ARN = "arn:aws:iam::aws:policy/ReadOnlyAccess"
 SECRET = "surely-nobody-prints-this"
 
 BAD_ARNS: tuple[Any, ...] = (
@@ -66,7 +69,7 @@ BAD: list[tuple[str, Any]] = [
             "[]",
             '"x"',
             "{}" + " " * 2047,
-            {"a": 1},
+            {"a": {1}},
             "[" * 2000,
             '{"Sid":"\u20ac"}',
         )
@@ -170,9 +173,14 @@ def test_a_given_session_keeps_its_region() -> None:
 
 
 def test_options_and_role_agree() -> None:
-    """What ``install`` takes are the fields of ``Role``, with their types; what only
-    a profile can say stands behind them.
+    """What ``install`` takes are the fields of ``Role``, in the same order and with the same
+    types, but for the spellings that ``Role`` does not keep; behind them is what only a
+    profile can say.
     """
+    several_spellings = {
+        *("mfa_callback", "mfa_session_seconds", "duration_seconds"),
+        *("policy", "policy_arns", "tags"),
+    }
     fields = {each.name: each for each in dataclasses.fields(Role)}
     options = Options.__annotations__
     assert list(fields)[1 : len(options) + 1] == list(options)
@@ -186,7 +194,7 @@ def test_options_and_role_agree() -> None:
     }
     for name, annotation in options.items():
         declared = getattr(annotation, "__forward_arg__", annotation)
-        assert fields[name].type == declared, name
+        assert (fields[name].type == declared) is (name not in several_spellings), name
 
 
 @pytest.mark.parametrize(
@@ -386,3 +394,80 @@ def test_what_makes_no_other_session_shares_the_entry(monkeypatch: pytest.Monkey
     assert Role(ARN, tags=one).cache_key(source, None) == Role(ARN, tags=two).cache_key(
         source, None
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "kept"),
+    [
+        ("mfa_session_seconds", "12h", 43200),
+        ("mfa_session_seconds", timedelta(minutes=15), 900),
+        ("mfa_session_seconds", timedelta(0), 0),
+        ("duration_seconds", "1h", 3600),
+        ("duration_seconds", timedelta(hours=12), 43200),
+        (
+            "policy",
+            {"Version": "2012-10-17", "Statement": []},
+            '{"Version":"2012-10-17","Statement":[]}',
+        ),
+        ("policy_arns", [{"arn": POLICY_ARN}, POLICY_ARN], (POLICY_ARN, POLICY_ARN)),
+        (
+            "tags",
+            [{"Key": "team", "Value": "a"}, {"Key": "x", "Value": ""}],
+            {"team": "a", "x": ""},
+        ),
+    ],
+)
+def test_other_spellings_are_understood(option: str, given: Any, kept: Any) -> None:
+    """Where they can mean one thing only: STS's own, timedelta, and texts as "12h"."""
+    role = Role(ARN, mfa_serial="GAHT12345678", **{option: given})
+    assert getattr(role, option) == kept
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("duration_seconds", "1x"),
+        ("duration_seconds", "13h"),
+        ("duration_seconds", timedelta(seconds=900.5)),
+        ("policy", {"a": {1}}),
+        ("policy_arns", [{"arn": POLICY_ARN, "x": 1}]),
+        ("tags", [{"Key": "team"}]),
+        ("tags", [{"Key": "team", "Value": "a"}, {"Key": "team", "Value": "b"}]),
+        ("mfa_callback", lambda one, two: "123456"),
+    ],
+)
+def test_spellings_that_mean_nothing_are_named(option: str, value: Any) -> None:
+    """As every bad value: with the option and the rule."""
+    with pytest.raises(ConfigurationError) as caught:
+        rolevault.session(ARN, **{option: value})
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize(
+    ("keyword", "option"),
+    [
+        ("RoleArn", "role_arn"),
+        ("SerialNumber", "mfa_serial"),
+        ("DurationSeconds", "duration_seconds"),
+        ("TransitiveTagKeys", "transitive_tag_keys"),
+        ("mfa_serail", "mfa_serial"),
+    ],
+)
+def test_a_keyword_of_stss_names_ours(keyword: str, option: str) -> None:
+    """A ``TypeError`` as Python's own, and what to write."""
+    install: Any = rolevault.install
+    with pytest.raises(TypeError, match=f"{keyword}; did you mean {option}\\?"):
+        install(**{keyword: "x"})
+
+
+def test_a_callback_without_an_argument_is_asked(alice: Alice, role_a: RoleOfSts) -> None:
+    """The callbacks of other libraries take none. It is installed once for each callable."""
+
+    def code() -> str:
+        return alice(MfaRequest(alice.serial, "x"))
+
+    rolevault.install(role_a.arn, mfa_serial=alice.serial, mfa_callback=code)
+    installed = boto3.DEFAULT_SESSION
+    assert account_of() == role_a.account
+    assert len(alice.requests) == 1
+    assert rolevault.install(role_a.arn, mfa_serial=alice.serial, mfa_callback=code) is installed

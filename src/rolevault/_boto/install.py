@@ -19,7 +19,7 @@ from rolevault._boto.default_session import (
 )
 from rolevault._boto.installation import Installation, active, assign_role
 from rolevault._concurrency.fork_lock import IMPORT_LOCK, ForkLock
-from rolevault._roles import durations
+from rolevault._roles import validation
 from rolevault._roles.resolve import check_options, resolve_role
 from rolevault._roles.role import Options
 from rolevault._roles.validation import is_async
@@ -68,9 +68,9 @@ def install(
     :param source_session: a boto3 session whose credentials enter the role, instead of
         ``source_profile``: keys that a script holds in memory, or another role's session.
     :param mfa_serial: the ARN or number of the MFA device; without one, nobody is asked.
-    :param mfa_callback: a callable that gets an ``MfaRequest`` and returns the code, or a
-        command as a list of strings that prints the code within 30 s; by default a person is
-        asked.
+    :param mfa_callback: a callable that gets an ``MfaRequest``, or nothing, and returns the
+        code; or a command as a list of strings that prints the code within 30 s; by default
+        a person is asked.
     :param mfa_session_seconds: how long one code lasts, 900 to 129600 seconds, by default
         43200. With 0, each role asks for a code.
     :param duration_seconds: the length of each of the role's sessions, 900 to 43200 seconds,
@@ -176,7 +176,7 @@ def ensure(
     with IMPORT_LOCK:
         from rolevault._boto.credentials import RoleCredentials
 
-    seconds = durations.seconds("min_ttl", min_ttl)
+    seconds = validation.min_ttl("min_ttl", min_ttl)
     check_session(session, {})
     credentials = _botocore_private.botocore_session(session or default_session()).get_credentials()
     if not isinstance(credentials, RoleCredentials):

@@ -3,25 +3,20 @@
 import re
 from datetime import timedelta
 
-from rolevault._roles.validation import refusal
-
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def seconds(option: str, value: object) -> float:
-    """The length of time in seconds.
+def seconds(value: object) -> float | None:
+    """The length of time in seconds; None for what is not one.
 
-    :raises ConfigurationError: no length of time, a negative one, or one above 30 years.
+    :param value: seconds, a timedelta, or a text such as "90s", "15m", "2h" or "1d".
     """
-    found: float = -1
     if isinstance(value, timedelta):
-        found = value.total_seconds()
-    elif isinstance(value, str) and (
-        match := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", value)
-    ):
-        found = float(match[1]) * _UNITS[match[2]]
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        found = value
-    if 0 <= found < 1e9:
-        return float(found)
-    raise refusal(option, value, 'must be seconds, a timedelta, or text as "90s", "15m" or "2h".')
+        return value.total_seconds()
+    if isinstance(value, str):
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", value)
+        return float(match[1]) * _UNITS[match[2]] if match else None
+    # bool is an int to Python, and a mistake to everyone else.
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    return None

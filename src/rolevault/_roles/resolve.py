@@ -4,6 +4,7 @@ surprise the user is logged.
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -35,6 +36,9 @@ _REPLACED = {
     "mfa_callback": ("mfa_process",),
 }
 
+#: Names of AssumeRole's arguments that an option has under another name.
+_STS_NAMES = {"serial_number": "mfa_serial", "token_code": "mfa_callback"}
+
 #: What only AssumeRole takes.
 _ROLE_ONLY = {each.name for each in fields(Role) if each.metadata.get("role_only")}
 
@@ -50,8 +54,11 @@ def check_options(role_arn: str | None, options: Options) -> None:
         with IMPORT_LOCK:
             import difflib
 
-        name = min(unknown)
-        near = difflib.get_close_matches(name, Options.__annotations__, 1)
+        name, known = min(unknown), ["role_arn", *Options.__annotations__]
+        # STS's spelling: RoleArn.
+        spelled = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+        spelled = _STS_NAMES.get(spelled, spelled)
+        near = [spelled] if spelled in known else difflib.get_close_matches(name, known, 1)
         raise TypeError(f"no such option: {name}" + "".join(f"; did you mean {n}?" for n in near))
     Role(**{"role_arn": ANY_ROLE, **_given(role_arn, options)})
 

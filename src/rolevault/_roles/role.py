@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from rolevault._roles import validation
@@ -40,14 +41,14 @@ class Options(TypedDict, total=False):
     source_profile: str | None
     source_session: "boto3.Session | None"
     mfa_serial: str | None
-    mfa_callback: "MfaCallback | None"
-    mfa_session_seconds: int
-    duration_seconds: int | None
+    mfa_callback: Callable[..., str] | Sequence[str] | None
+    mfa_session_seconds: int | timedelta | str
+    duration_seconds: int | timedelta | str | None
     role_session_name: str | None
     external_id: str | None
-    policy: str | None
-    policy_arns: Sequence[str]
-    tags: Mapping[str, str]
+    policy: str | Mapping[str, Any] | None
+    policy_arns: Sequence[str | Mapping[str, str]]
+    tags: Mapping[str, str] | Sequence[Mapping[str, str]]
     transitive_tag_keys: Sequence[str]
     source_identity: str | None
     region_name: str | None

@@ -19,6 +19,7 @@ import botocore.session
 
 from rolevault import _botocore_private
 from rolevault._concurrency.fork_lock import IMPORT_LOCK
+from rolevault._roles import durations
 from rolevault.errors import ConfigurationError
 
 Check = Callable[[str, Any], Any]
@@ -48,9 +49,10 @@ def _text(pattern: str, rule: str, *, is_secret: bool = False) -> Check:
 
 def _seconds(least: int, most: int, *, or_zero: bool = False) -> Check:
     def check(option: str, value: object) -> object:
-        # bool is an int to Python, and a mistake to everyone else.
-        if type(value) is int and (least <= value <= most or (or_zero and value == 0)):
-            return value
+        found = None if isinstance(value, float) else durations.seconds(value)
+        legal = found is not None and (least <= found <= most or (or_zero and found == 0))
+        if found is not None and legal and found == int(found):
+            return int(found)
         also = ", or 0 for none" if or_zero else ""
         rule = f"must be a whole number of seconds from {least} to {most}{also}."
         raise refusal(option, value, rule)
@@ -92,9 +94,9 @@ _POLICY = r"[\t\n\r\x20-\xff]{1,2048}"
 
 
 def mfa_callback(option: str, value: object) -> object:
-    """A callable, or a command in its words."""
+    """A callable that takes the request or nothing, or a command in its words."""
     if callable(value):
-        return value
+        return _with_request(option, value)
     rule = "must be a callable, or a command as a list of strings."
     try:
         argv = _strings(option, value, 1000, rule)
@@ -103,6 +105,24 @@ def mfa_callback(option: str, value: object) -> object:
     if not argv or not argv[0]:
         raise refusal_of_secret(option, rule)
     return argv
+
+
+def _with_request(option: str, callback: Callable[..., Any]) -> Callable[..., Any]:
+    """The callback, called with a request although it may take none, as those of other
+    libraries do.
+    """
+    try:
+        signature = inspect.signature(callback)
+    except (TypeError, ValueError):  # of a builtin: nothing tells
+        return callback
+    for arguments in ((object(),), ()):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return callback if arguments else lambda request: callback()
+    rule = "the callable must take an MfaRequest, or no argument."
+    raise refusal_of_secret(option, rule)
 
 
 def source_session(option: str, value: object) -> object:
@@ -120,7 +140,12 @@ def is_async(session: botocore.session.Session) -> bool:
 
 
 def policy(option: str, value: object) -> object:
-    rule = "must be the text of a JSON policy, up to 2048 characters of Latin-1."
+    rule = "must be a JSON policy, as text of up to 2048 characters of Latin-1 or as a mapping."
+    if isinstance(value, Mapping):
+        try:
+            value = json.dumps(dict(value), separators=(",", ":"))
+        except (TypeError, ValueError, RecursionError):
+            raise refusal(option, value, rule) from None
     if not isinstance(value, str) or re.fullmatch(_POLICY, value) is None:
         raise refusal(option, value, rule)
     try:
@@ -134,6 +159,9 @@ def policy(option: str, value: object) -> object:
 
 def policy_arns(option: str, value: object) -> tuple[str, ...]:
     rule = "must be a list of up to 10 managed policies' ARNs."
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        # As STS spells it: {"arn": …}.
+        value = [each["arn"] if _has_keys(each, "arn") else each for each in value]
     arns = _strings(option, value, 10, rule)
     if not all(re.fullmatch(_POLICY_ARN, arn) for arn in arns):
         raise refusal(option, value, rule)
@@ -145,6 +173,12 @@ def tags(option: str, value: object) -> dict[str, str]:
         "must map up to 50 keys of 1 to 128 characters to values of up to 256: letters, "
         "digits, spaces or any of _.:/=+-@"
     )
+    if isinstance(value, Sequence) and all(_has_keys(each, "Key", "Value") for each in value):
+        # As STS spells them.
+        pairs = [(each["Key"], each["Value"]) for each in value]
+        if len(dict(pairs)) < len(pairs):
+            raise refusal(option, value, "must not have a key twice.")
+        value = dict(pairs)
     if not isinstance(value, Mapping) or len(value) > 50:
         raise refusal(option, value, rule)
     for key, content in value.items():
@@ -180,6 +214,19 @@ def vault_path(option: str, value: object) -> object:
     if not isinstance(path, str) or not path or "\0" in path:
         raise refusal(option, value, "must be a path.")
     return value
+
+
+def min_ttl(option: str, value: object) -> float:
+    """A length of time of up to 30 years, in seconds."""
+    found = durations.seconds(value)
+    if found is not None and 0 <= found < 1e9:
+        return float(found)
+    raise refusal(option, value, 'must be seconds, a timedelta, or text as "90s", "15m" or "2h".')
+
+
+def _has_keys(value: object, *keys: str) -> bool:
+    """Whether a mapping has these keys, which are texts, and no others."""
+    return isinstance(value, Mapping) and value.keys() == set(keys)
 
 
 def _strings(option: str, value: object, most: int, rule: str) -> tuple[str, ...]:
