@@ -72,10 +72,10 @@ def _read_once() -> None:
             parsed[path] = parse(self, path, open_file)
         return parsed[path]
 
-    def list_or_recall(self: Any, kind: str) -> Any:
-        folders = (kind, *self.search_paths)
+    def list_or_recall(self: Any, type_name: str) -> Any:
+        folders = (type_name, *self.search_paths)
         if folders not in services:
-            services[folders] = list_services(self, kind)
+            services[folders] = list_services(self, type_name)
         return services[folders]
 
     json_loader._load_file, loader.list_available_services = parse_or_recall, list_or_recall

@@ -17,18 +17,28 @@ from rolevault._signin.renewal import Renewal
 
 logger = logging.getLogger(__name__)
 
-#: What services call credentials that have ended, or that they do not know.
-_REFUSALS = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidToken",
-        "RequestExpired",
-        "UnrecognizedClientException",
-    }
-)
+#: What services call keys that have ended or that they do not know, each with its source: AWS's
+#: common errors (https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html), S3's
+#: list (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html), or EC2's
+#: (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html). What revoked
+#: sessions get is AccessDenied, which has other causes too.
+REFUSALS = {
+    "ExpiredToken": "S3, and the Query protocol of STS",
+    "ExpiredTokenException": "common errors: the JSON, REST-JSON and CBOR protocols",
+    "InvalidAccessKeyId": "S3",
+    "InvalidClientTokenId": "common errors: the Query protocol",
+    "InvalidToken": "S3",
+    "RequestExpired": "EC2, for a session that has ended",
+    "UnrecognizedClientException": "common errors: the JSON, REST-JSON and CBOR protocols",
+}
+
+#: EC2's code for keys that it does not know, with status 401. With another status it means that
+#: a resource belongs to somebody else (https://github.com/boto/boto3/issues/2529).
+EC2_REFUSAL = ("AuthFailure", 401)
+
+#: Where an operation declares one of these itself, it means a token among its arguments, as
+#: ``InvalidToken`` of Step Functions does.
+_TOKENS = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidToken"})
 
 _KEY = "rolevault_access_key_id"
 _RESENT = "rolevault_resent"
@@ -111,8 +121,14 @@ class RefusedKeyRetry:
 def _is_refused(http: Any, parsed: Any, operation: Any) -> bool:
     if http.status_code < 400 or not isinstance(parsed, dict):
         return False
-    if parsed.get("Error", {}).get("Code") in _REFUSALS:
+    code = parsed.get("Error", {}).get("Code")
+    if (code, http.status_code) == EC2_REFUSAL:
         return True
+    if code in REFUSALS:
+        declared = {
+            name for shape in operation.error_shapes for name in (shape.name, shape.error_code)
+        }
+        return not (code in _TOKENS and code in declared)
     # S3 answers HEAD without a body, and so without a code: it says only 400
     # (https://github.com/boto/boto3/issues/2598).
     return bool(http.status_code == 400 and operation.http.get("method") == "HEAD")

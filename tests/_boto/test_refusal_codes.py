@@ -1,0 +1,124 @@
+"""Every code by which services refuse keys, in each protocol, heals; no other one does."""
+
+import re
+from typing import Any
+
+import botocore.session
+import pytest
+
+import rolevault
+from aws_wire import Answer, Request
+from conftest import Options, Web
+from rolevault._boto.refused_keys import EC2_REFUSAL, REFUSALS
+
+JSON, XML, CBOR = "application/x-amz-json-1.0", "text/xml", "application/cbor"
+
+
+def query(code: str, status: int = 403) -> Answer:
+    body = f"<ErrorResponse><Error><Code>{code}</Code><Message>x</Message></Error></ErrorResponse>"
+    return Answer(status, XML, body.encode())
+
+
+def ec2(code: str, status: int = 401) -> Answer:
+    body = f"<Response><Errors><Error><Code>{code}</Code></Error></Errors></Response>"
+    return Answer(status, XML, body.encode())
+
+
+def s3(code: str, status: int = 400) -> Answer:
+    return Answer(status, XML, f"<Error><Code>{code}</Code></Error>".encode())
+
+
+def json(code: str, status: int = 400) -> Answer:
+    return Answer(status, JSON, f'{{"__type":"com.amazon.coral.service#{code}"}}'.encode())
+
+
+def cbor(code: str, status: int = 400) -> Answer:
+    def text(value: str) -> bytes:
+        return b"\x78" + bytes([len(value)]) + value.encode()
+
+    return Answer(status, CBOR, b"\xa1" + text("__type") + text(f"smithy.framework#{code}"))
+
+
+#: For each protocol of botocore's models: a service, an operation of it, and its errors.
+PROTOCOLS: dict[str, tuple[str, str, Any]] = {
+    "query": ("iam", "list_users", query),
+    "ec2": ("ec2", "describe_regions", ec2),
+    "json": ("kms", "list_keys", json),
+    "rest-xml": ("s3", "list_buckets", s3),
+    "rest-json": ("lambda", "list_functions", json),
+    "smithy-rpc-v2-cbor": ("eventbridgev2", "list_event_buses", cbor),
+}
+
+
+def signers(web: Web, options: Options, service: str, operation: str, answer: Answer) -> list[str]:
+    """The access key ids of the requests that one call makes of a service that refuses all."""
+    seen: list[str] = []
+
+    def refuse(request: Request) -> Answer:
+        found = re.search(r"Credential=(\w+)/", request.headers["Authorization"])
+        assert found is not None
+        seen.append(found[1])
+        return answer
+
+    for path in ("/", "/2015-03-31/functions/", "/2015-03-31/functions"):
+        web.answers[path] = refuse
+    client: Any = rolevault.session(**options).client(  # type: ignore[call-overload]
+        service, region_name="eu-west-1", endpoint_url=web.url
+    )
+    target = client.meta.service_model.metadata.get("targetPrefix")
+    name = client.meta.method_to_api_mapping[operation]
+    web.answers[f"/service/{target}/operation/{name}"] = refuse
+    with pytest.raises(client.exceptions.ClientError):
+        getattr(client, operation)()
+    return seen
+
+
+def in_this_release(protocol: str) -> tuple[str, str, Any]:
+    service, operation, error = PROTOCOLS[protocol]
+    session = botocore.session.Session()
+    if service not in session.get_available_services():
+        pytest.skip(f"this botocore has no {service}")
+    assert session.get_service_model(service).protocol == protocol
+    return service, operation, error
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_refused_key_is_replaced(web: Web, options: Options, protocol: str, code: str) -> None:
+    """The request is sent once more, signed with another key, in every protocol."""
+    service, operation, error = in_this_release(protocol)
+    seen = signers(web, options, service, operation, error(code))
+    assert len(seen) == 2
+    assert len(set(seen)) == 2
+
+
+def test_ec2_refuses_a_key_with_status_401(web: Web, options: Options) -> None:
+    """``AuthFailure`` of EC2 has two meanings, and the status tells them apart."""
+    code, status = EC2_REFUSAL
+    assert len(signers(web, options, "ec2", "describe_regions", ec2(code, status))) == 2
+    assert len(signers(web, options, "ec2", "describe_regions", ec2(code, 403))) == 1
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "SignatureDoesNotMatch", "InvalidTokenException"])
+def test_other_codes_are_left_alone(web: Web, options: Options, code: str) -> None:
+    """They say nothing of the key."""
+    assert len(signers(web, options, "iam", "list_users", query(code))) == 1
+
+
+def test_a_token_among_the_arguments_is_no_key(web: Web, options: Options) -> None:
+    """``InvalidToken`` of Step Functions is about a task's token: one request, and the session
+    stays.
+    """
+    seen: list[Request] = []
+
+    def refuse(request: Request) -> Answer:
+        seen.append(request)
+        return json("InvalidToken")
+
+    web.answers["/"] = refuse
+    client = rolevault.session(**options).client(
+        "stepfunctions", region_name="eu-west-1", endpoint_url=web.url
+    )
+    with pytest.raises(client.exceptions.InvalidToken):
+        client.send_task_heartbeat(taskToken="x")
+    assert len(seen) == 1
