@@ -1,5 +1,4 @@
-"""
-What every test stands on: an empty home, no AWS settings, a cheap KDF, and one
+"""What every test stands on: an empty home, no AWS settings, a cheap KDF, and one
 local STS that really checks.
 """
 
@@ -334,8 +333,7 @@ Python = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def python(request: pytest.FixtureRequest) -> Iterator[Python]:
-    """
-    Start another Python, as users do: ``python(script, *arguments)``. It sees the
+    """Start another Python, as users do: ``python(script, *arguments)``. It sees the
     test's environment, can import what stands beside the tests, and does not
     outlive the test.
     """

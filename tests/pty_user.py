@@ -1,5 +1,4 @@
-"""
-A person at a terminal: a real pseudo-terminal with a process of its own session
+"""A person at a terminal: a real pseudo-terminal with a process of its own session
 behind it. What the process writes is on the ``screen``; what the person types
 arrives as from a keyboard, Ctrl-C and Ctrl-Z included.
 """
@@ -28,9 +27,7 @@ _GETTY = (
 
 
 class PtyUser:
-    """
-    A program on a terminal of its own, and who sits there. Ends both when left.
-    """
+    """A program on a terminal of its own, and who sits there. Ends both when left."""
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         # The terminal outlives its programs here, so that its modes can be looked at.
@@ -58,14 +55,11 @@ class PtyUser:
         self.process.wait()
 
     def type(self, keys: str) -> None:
-        """
-        Press keys; ``\\r`` is Enter.
-        """
+        """Press keys; ``\\r`` is Enter."""
         os.write(self._keyboard, keys.encode())
 
     def sees(self, text: str, timeout: float = 30.0) -> str:
-        """
-        Wait until ``text`` comes up after what was seen before; return what
+        """Wait until ``text`` comes up after what was seen before; return what
         came up until then.
         """
         until = time.monotonic() + timeout
@@ -78,9 +72,7 @@ class PtyUser:
         return before
 
     def leaves(self, timeout: float = 30.0) -> int:
-        """
-        Wait for the program's end; return its exit status.
-        """
+        """Wait for the program's end; return its exit status."""
         until = time.monotonic() + timeout
         while self.process.poll() is None and time.monotonic() < until:
             self._read(0.02)
@@ -90,29 +82,21 @@ class PtyUser:
 
     @property
     def modes(self) -> list[object]:
-        """
-        The terminal's, as ``termios`` has them.
-        """
+        """The terminal's, as ``termios`` has them."""
         return list(termios.tcgetattr(self._terminal))
 
     @property
     def echo(self) -> bool:
-        """
-        Whether the terminal shows what is typed.
-        """
+        """Whether the terminal shows what is typed."""
         return bool(termios.tcgetattr(self._terminal)[3] & termios.ECHO)
 
     def hang_up(self) -> None:
-        """
-        Close the terminal's window.
-        """
+        """Close the terminal's window."""
         while self._open:
             os.close(self._open.pop())
 
     def _read(self, seconds: float) -> bool:
-        """
-        Take what is there, or wait for it; False when time is up.
-        """
+        """Take what is there, or wait for it; False when time is up."""
         if not select.select([self._keyboard], [], [], max(0.0, seconds))[0]:
             return False
         data = os.read(self._keyboard, 65536)

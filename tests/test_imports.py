@@ -1,6 +1,4 @@
-"""
-What a script pays for having rolevault around: nothing that it does not use.
-"""
+"""What a script pays for having rolevault around: nothing that it does not use."""
 
 import ast
 import graphlib

@@ -1,5 +1,4 @@
-"""
-The names that boto3 and botocore do not promise: each is listed, stands in one
+"""The names that boto3 and botocore do not promise: each is listed, stands in one
 module, and is still there in the release that runs.
 """
 

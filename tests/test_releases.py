@@ -1,5 +1,4 @@
-"""
-The oldest releases that we support stand in four places, for four readers: pip,
+"""The oldest releases that we support stand in four places, for four readers: pip,
 make, and people in the README and docs/compatibility.md.
 """
 

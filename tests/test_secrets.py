@@ -1,5 +1,4 @@
-"""
-Nothing secret in what rolevault shows: sentinel secrets go through whole
+"""Nothing secret in what rolevault shows: sentinel secrets go through whole
 sign-ins and their failures, and are searched for wherever things leak.
 """
 
@@ -32,8 +31,7 @@ OTHER = "incorrect zebra charger paperclip"
 
 
 class Searched(logging.Handler):
-    """
-    Every record of a ``rolevault`` logger, its arguments and attributes
+    """Every record of a ``rolevault`` logger, its arguments and attributes
     included, and every secret that was ever issued, typed or configured.
     """
 
@@ -101,8 +99,7 @@ def test_the_search_finds_what_leaks(searched: Searched, alice: Alice) -> None:
 def test_an_answer_that_cannot_be_read_is_not_shown(
     searched: Searched, sts: LocalSts, alice: Alice, role_a: Role, clock: time_machine.Traveller
 ) -> None:
-    """
-    STS's answer arrives without its end while a session is renewed: what is in
+    """STS's answer arrives without its end while a session is renewed: what is in
     hand serves on, and the keys in the answer are in no record.
     """
     enter = rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=alice)
@@ -193,8 +190,7 @@ def test_a_whole_sign_in_and_its_failures(
     vault_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    No record of a ``rolevault`` logger at DEBUG, no message, traceback or pickle
+    """No record of a ``rolevault`` logger at DEBUG, no message, traceback or pickle
     of an error, no repr of an object holds a key, token, code or passphrase.
     """
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -281,8 +277,7 @@ def test_what_child_processes_see(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    A command for codes finds no passphrase, code or session in its arguments
+    """A command for codes finds no passphrase, code or session in its arguments
     and environment, and is told that it must not ask.
     """
     seen = tmp_path / "seen"

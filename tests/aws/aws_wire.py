@@ -1,5 +1,4 @@
-"""
-The wire under the local STS: a threading HTTP server, SigV4 as botocore signs
+"""The wire under the local STS: a threading HTTP server, SigV4 as botocore signs
 it, and how each kind of AWS service words an answer and a refusal.
 """
 
@@ -46,8 +45,7 @@ _SIGNATURE = (
 
 
 class AwsError(Exception):
-    """
-    A refusal, as STS words it. Other services word the same refusal
+    """A refusal, as STS words it. Other services word the same refusal
     otherwise: see ``refusal``.
     """
 
@@ -57,23 +55,17 @@ class AwsError(Exception):
 
 
 def denied(message: str) -> AwsError:
-    """
-    The refusal of someone who is known and may not.
-    """
+    """The refusal of someone who is known and may not."""
     return AwsError(403, "AccessDenied", message)
 
 
 def invalid(message: str) -> AwsError:
-    """
-    The refusal of what the API does not take from anybody.
-    """
+    """The refusal of what the API does not take from anybody."""
     return AwsError(400, "ValidationError", message)
 
 
 class Request(NamedTuple):
-    """
-    What came over the wire, with ``target`` (path and query) undecoded.
-    """
+    """What came over the wire, with ``target`` (path and query) undecoded."""
 
     method: str
     target: str
@@ -82,9 +74,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """
-    What goes back.
-    """
+    """What goes back."""
 
     status: int
     content_type: str
@@ -92,9 +82,7 @@ class Answer(NamedTuple):
 
 
 def xml(tag: str, value: Any) -> str:
-    """
-    An element; a mapping's items become its children.
-    """
+    """An element; a mapping's items become its children."""
     if isinstance(value, Mapping):
         inner = "".join(xml(name, each) for name, each in value.items())
     else:
@@ -103,9 +91,7 @@ def xml(tag: str, value: Any) -> str:
 
 
 def query_params(request: Request) -> dict[str, str]:
-    """
-    The Query protocol's parameters. Of duplicates the first counts.
-    """
+    """The Query protocol's parameters. Of duplicates the first counts."""
     text = urlsplit(request.target).query
     if "x-www-form-urlencoded" in request.headers.get("Content-Type", ""):
         text = request.body.decode("utf-8", "replace")
@@ -115,9 +101,7 @@ def query_params(request: Request) -> dict[str, str]:
 def _signature(
     request: Request, secret: str, region: str, service: str, date: str, names: Iterable[str]
 ) -> str:
-    """
-    The signature that botocore would have put on what was received.
-    """
+    """The signature that botocore would have put on what was received."""
     host = request.headers.get("Host", "")
     url = f"http://{host}{request.target}"
     copy = AWSRequest(method=request.method, url=url, data=request.body)
@@ -131,9 +115,7 @@ def _signature(
 
 
 def _body_is_as_signed(request: Request) -> bool:
-    """
-    The signer takes a hash in x-amz-content-sha256 at its word; we do not.
-    """
+    """The signer takes a hash in x-amz-content-sha256 at its word; we do not."""
     claimed = request.headers.get("X-Amz-Content-SHA256")
     if claimed is None or claimed.startswith(("UNSIGNED-", "STREAMING-")):
         return True
@@ -141,8 +123,7 @@ def _body_is_as_signed(request: Request) -> bool:
 
 
 def verify(request: Request, scope: re.Match[str], secret: str, now: float) -> None:
-    """
-    Hold ``request`` to its signature and its date, and both to ``now``.
+    """Hold ``request`` to its signature and its date, and both to ``now``.
 
     Raises:
         AwsError: one of them does not hold.
@@ -180,9 +161,7 @@ def _basic(at: float) -> str:
 
 
 def refusal(service: str, error: AwsError, request: Request, request_id: str) -> Answer:
-    """
-    ``error`` as ``service`` words it: four wire formats, many names.
-    """
+    """``error`` as ``service`` words it: four wire formats, many names."""
     status, code, message = error.status, error.code, error.message
     if service == "s3":
         status, code, message = {
@@ -224,9 +203,7 @@ def refusal(service: str, error: AwsError, request: Request, request_id: str) ->
 
 
 def echo(service: str, action: str, request: Request, request_id: str) -> Answer:
-    """
-    An empty success of whatever service was asked.
-    """
+    """An empty success of whatever service was asked."""
     if service == "s3":
         return Answer(200, "application/xml", b"")
     if request.headers.get("X-Amz-Target"):
@@ -240,8 +217,7 @@ def echo(service: str, action: str, request: Request, request_id: str) -> Answer
 
 
 class Server(ThreadingHTTPServer):
-    """
-    Hands each request to ``serve``; where that answers None, it hangs up.
+    """Hands each request to ``serve``; where that answers None, it hangs up.
     Knows its open connections, so that it can hang up on all of them.
     """
 
@@ -256,39 +232,29 @@ class Server(ThreadingHTTPServer):
         self._open: set[Any] = set()
 
     def server_bind(self) -> None:
-        """
-        Bind without a look-up.
-        """
+        """Bind without a look-up."""
         # HTTPServer's asks the resolver for our name, which can take seconds.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """
-        Serve one connection, in a thread of its own.
-        """
+        """Serve one connection, in a thread of its own."""
         self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """
-        End one connection.
-        """
+        """End one connection."""
         super().shutdown_request(request)
         self._open.discard(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """
-        Keep what went wrong in here; that a client hung up is its own affair.
-        """
+        """Keep what went wrong in here; that a client hung up is its own affair."""
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, ConnectionError):
             self.crashes.append(error)
 
     def stop(self) -> None:
-        """
-        Free the port, hang up on everybody, and wait until all are gone.
-        """
+        """Free the port, hang up on everybody, and wait until all are gone."""
         self.server_close()
         for each in list(self._open):
             with suppress(OSError):
@@ -330,14 +296,10 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """
-        The service's own clock: clients may compare theirs with it.
-        """
+        """The service's own clock: clients may compare theirs with it."""
         if timestamp is None:
             timestamp = cast(Server, self.server).now()
         return super().date_time_string(int(timestamp))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """
-        Say nothing.
-        """
+        """Say nothing."""

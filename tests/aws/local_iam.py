@@ -1,6 +1,4 @@
-"""
-Who the local STS knows: users with their keys and MFA devices, and roles.
-"""
+"""Who the local STS knows: users with their keys and MFA devices, and roles."""
 
 from __future__ import annotations
 
@@ -26,17 +24,13 @@ _MFA_WRONG = "MultiFactorAuthentication failed with invalid MFA one time pass co
 
 
 def identifier(prefix: str) -> str:
-    """
-    An id as IAM makes them: a prefix that tells what it is, and 16 letters.
-    """
+    """An id as IAM makes them: a prefix that tells what it is, and 16 letters."""
     return prefix + base64.b32encode(secrets.token_bytes(10)).decode()
 
 
 @dataclass
 class Key:
-    """
-    An access key: a user's own, or one of a session that STS issued.
-    """
+    """An access key: a user's own, or one of a session that STS issued."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -52,8 +46,7 @@ class Key:
 
 
 class User:
-    """
-    An IAM user. ``deny`` holds the actions that an explicit deny of its
+    """An IAM user. ``deny`` holds the actions that an explicit deny of its
     policies names, such as ``"sts:GetSessionToken"``; tests may change it.
     """
 
@@ -68,30 +61,22 @@ class User:
 
     @property
     def access_key_id(self) -> str:
-        """
-        Of the first key.
-        """
+        """Of the first key."""
         return self.keys[0].access_key_id
 
     @property
     def secret_access_key(self) -> str:
-        """
-        Of the first key.
-        """
+        """Of the first key."""
         return self.keys[0].secret_access_key
 
     def add_access_key(self) -> Key:
-        """
-        Give the user one more key.
-        """
+        """Give the user one more key."""
         key = self._sts.issue(self, self.arn, self.user_id, seconds=None, mfa_at=None)
         self.keys.append(key)
         return key
 
     def add_mfa_device(self, name: str | None = None) -> Device:
-        """
-        Give the user one more device, named after the user by default.
-        """
+        """Give the user one more device, named after the user by default."""
         prefix, _, path = self.arn.partition(":user/")
         device = Device(self._sts, f"{prefix}:mfa/{name or path.rpartition('/')[2]}")
         self.devices.append(device)
@@ -100,8 +85,7 @@ class User:
 
 @dataclass
 class Role:
-    """
-    A role and its trust policy; tests may change any of it while it serves.
+    """A role and its trust policy; tests may change any of it while it serves.
 
     ``trusts`` are ARNs of users, roles or whole accounts (``…:root``), or
     ``"*"``. ``max_mfa_age`` is a limit on ``aws:MultiFactorAuthAge``.
@@ -117,15 +101,11 @@ class Role:
 
     @property
     def account(self) -> str:
-        """
-        The account's number; empty for a role of Ceph's STS.
-        """
+        """The account's number; empty for a role of Ceph's STS."""
         return self.arn.split(":")[4]
 
     def admits(self, key: Key, external_id: str | None, mfa_age: float | None) -> bool:
-        """
-        Whether the trust policy lets the owner of ``key`` in.
-        """
+        """Whether the trust policy lets the owner of ``key`` in."""
         prefix = key.owner.arn.rpartition(":")[0]
         if not {key.owner.arn, f"{prefix}:root", "*"}.intersection(self.trusts):
             return False
@@ -137,9 +117,7 @@ class Role:
 
 
 class Device:
-    """
-    A virtual MFA device: RFC 6238, SHA-1, six digits, a new code every 30 s.
-    """
+    """A virtual MFA device: RFC 6238, SHA-1, six digits, a new code every 30 s."""
 
     def __init__(self, sts: LocalSts, serial: str) -> None:
         self.serial = serial
@@ -149,15 +127,13 @@ class Device:
         self._given: set[int] = set()
 
     def code(self, at: float | None = None) -> str:
-        """
-        The code the device shows at ``at`` (seconds since 1970; by default
+        """The code the device shows at ``at`` (seconds since 1970; by default
         now, on STS's clock), used or not.
         """
         return totp(self.secret, self._sts.now() if at is None else at)
 
     def next_code(self) -> str:
-        """
-        A code that STS accepts now and that nobody was given before.
+        """A code that STS accepts now and that nobody was given before.
 
         STS takes a code from one step before to one step after its own, and
         each only once: never more than three are to be had at a time.
@@ -176,9 +152,7 @@ class Device:
         raise LookupError(f"no unused code of {self.serial} for another {left:.0f} s")
 
     def fresh_code(self, timeout: float = 2 * STEP) -> str:
-        """
-        As :meth:`next_code`, waiting up to ``timeout`` real seconds for one.
-        """
+        """As :meth:`next_code`, waiting up to ``timeout`` real seconds for one."""
         for _ in range(int(timeout * 20)):
             with suppress(LookupError):
                 return self.next_code()
@@ -186,9 +160,7 @@ class Device:
         return self.next_code()
 
     def spend(self, code: str) -> None:
-        """
-        Take ``code`` as STS does: now or one step off, and once.
-        """
+        """Take ``code`` as STS does: now or one step off, and once."""
         step = int(self._sts.now() // STEP)
         for each in (step - 1, step, step + 1):
             if each not in self._spent and totp(self.secret, each * STEP) == code:
@@ -198,9 +170,7 @@ class Device:
 
 
 def totp(secret: str, at: float) -> str:
-    """
-    The code of the base32 ``secret`` at ``at`` seconds since 1970.
-    """
+    """The code of the base32 ``secret`` at ``at`` seconds since 1970."""
     counter = int(at // STEP).to_bytes(8, "big")
     digest = hmac.digest(base64.b32decode(secret), counter, "sha1")
     start = digest[-1] & 0x0F

@@ -1,5 +1,4 @@
-"""
-An OpenID Connect identity provider as STS knows one: who signs web identity
+"""An OpenID Connect identity provider as STS knows one: who signs web identity
 tokens, for whom, and how STS tells a good one from all others.
 
 Refusals that issue threads show with STS's own words: an unknown issuer
@@ -32,9 +31,7 @@ _INVALID = (
 
 
 class IdentityProvider:
-    """
-    A provider that is registered in ``account``, and its signing key.
-    """
+    """A provider that is registered in ``account``, and its signing key."""
 
     def __init__(self, account: str, host: str, audience: str) -> None:
         self.arn = f"arn:aws:iam::{account}:oidc-provider/{host}"
@@ -42,8 +39,7 @@ class IdentityProvider:
         self.key = ec.generate_private_key(ec.SECP256R1())
 
     def token(self, *, at: float | None = None, seconds: int = 3600, **claims: Any) -> str:
-        """
-        A token that is issued ``at`` (seconds since 1970; by default now) and
+        """A token that is issued ``at`` (seconds since 1970; by default now) and
         lasts ``seconds``. ``claims`` replace those of a good one.
         """
         issued = int(time.time() if at is None else at)
@@ -54,8 +50,7 @@ class IdentityProvider:
 def identify(
     token: str, account: str, providers: list[IdentityProvider], now: float
 ) -> tuple[IdentityProvider, dict[str, Any]]:
-    """
-    Who made ``token`` for a role of ``account``, and its claims.
+    """Who made ``token`` for a role of ``account``, and its claims.
 
     Raises:
         AwsError: it does not hold.
@@ -86,9 +81,7 @@ def identify(
 def encode(
     key: ec.EllipticCurvePrivateKey, header: Mapping[str, Any], claims: Mapping[str, Any]
 ) -> str:
-    """
-    A JSON Web Token, signed with ES256 (RFC 7515, RFC 7518).
-    """
+    """A JSON Web Token, signed with ES256 (RFC 7515, RFC 7518)."""
     parts = [json.dumps(each).encode() for each in ({**header, "alg": "ES256"}, claims)]
     text = ".".join(map(_base64url, parts))
     r, s = utils.decode_dss_signature(key.sign(text.encode(), _ES256))
@@ -98,8 +91,7 @@ def encode(
 def decode(
     token: str, key: ec.EllipticCurvePublicKey | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """
-    Header and claims of a token, after a look at its signature if ``key`` is given.
+    """Header and claims of a token, after a look at its signature if ``key`` is given.
 
     Raises:
         ValueError: it is none, or another key signed it.
@@ -117,9 +109,7 @@ def decode(
 
 
 def public_key(jwk: Mapping[str, str]) -> ec.EllipticCurvePublicKey:
-    """
-    The key that a JSON Web Key shows (RFC 7517).
-    """
+    """The key that a JSON Web Key shows (RFC 7517)."""
     x, y = (int.from_bytes(_bytes(jwk[name]), "big") for name in "xy")
     return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
 

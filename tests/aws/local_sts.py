@@ -1,5 +1,4 @@
-"""
-The local STS: the test-suite's one fake, at the network's edge.
+"""The local STS: the test-suite's one fake, at the network's edge.
 
 A real HTTP server on loopback that real boto3 clients reach through
 ``AWS_ENDPOINT_URL_STS`` or ``endpoint_url``. It flatters nobody: every
@@ -92,8 +91,7 @@ _ROLE_ARN = re.compile(r"arn:[\w-]+:iam::(\d{12})?:role/[\w+=,.@/-]+", re.ASCII)
 
 @dataclass(frozen=True)
 class Call:
-    """
-    One request that reached the server, in the order of the answers.
+    """One request that reached the server, in the order of the answers.
 
     ``outcome`` is ``"OK"``, the error code answered, ``"dropped"`` or
     ``"garbage"``. A call whose answer was lost shows what was done, and has
@@ -111,9 +109,7 @@ class Call:
 
     @property
     def has_code(self) -> bool:
-        """
-        Whether the call carried an MFA code.
-        """
+        """Whether the call carried an MFA code."""
         return "TokenCode" in self.params
 
 
@@ -126,17 +122,14 @@ class _Planned:
 
 
 class LocalSts:
-    """
-    The service. Its time is ``time.time() + clock_offset``, so time_machine
+    """The service. Its time is ``time.time() + clock_offset``, so time_machine
     moves it together with its clients, and ``clock_offset`` moves it alone.
 
     Every method may be called from any thread.
     """
 
     def __init__(self, *, latency: float = 0.0, control: str | None = None) -> None:
-        """
-        Start serving; ``latency`` seconds pass before each answer of STS.
-        """
+        """Start serving; ``latency`` seconds pass before each answer of STS."""
         self.latency = latency
         self.clock_offset = 0.0
         self.calls: list[Call] = []
@@ -163,8 +156,7 @@ class LocalSts:
         self.stop()
 
     def stop(self) -> None:
-        """
-        Hang up on everybody and free the port.
+        """Hang up on everybody and free the port.
 
         Raises:
             RuntimeError: a request made the fake itself fail.
@@ -177,14 +169,11 @@ class LocalSts:
             raise RuntimeError("LocalSts failed") from self._server.crashes[0]
 
     def now(self) -> float:
-        """
-        STS's clock, in seconds since 1970.
-        """
+        """STS's clock, in seconds since 1970."""
         return time.time() + self.clock_offset
 
     def advance(self, seconds: float) -> None:
-        """
-        Move STS's clock, and not its clients'. Beyond 15 minutes it refuses
+        """Move STS's clock, and not its clients'. Beyond 15 minutes it refuses
         their signatures, as STS does.
         """
         self.clock_offset += seconds
@@ -197,9 +186,7 @@ class LocalSts:
         partition: str = "aws",
         deny: Iterable[str] = (),
     ) -> User:
-        """
-        A user with one access key and no MFA device yet.
-        """
+        """A user with one access key and no MFA device yet."""
         user = User(self, f"arn:{partition}:iam::{account}:user/{name}", deny)
         self.users.append(user)
         return user
@@ -216,9 +203,7 @@ class LocalSts:
         external_id: str | None = None,
         max_session_duration: int = 3600,
     ) -> Role:
-        """
-        A role; see :class:`Role` for its trust policy.
-        """
+        """A role; see :class:`Role` for its trust policy."""
         arn = arn_or_name
         if not arn.startswith("arn:"):
             arn = f"arn:{partition}:iam::{account}:role/{arn_or_name}"
@@ -234,26 +219,21 @@ class LocalSts:
         account: str = "111122223333",
         audience: str = "sts.amazonaws.com",
     ) -> IdentityProvider:
-        """
-        An OpenID Connect provider; a role that trusts its ARN admits its tokens.
-        """
+        """An OpenID Connect provider; a role that trusts its ARN admits its tokens."""
         self.providers.append(IdentityProvider(account, host, audience))
         return self.providers[-1]
 
     def fail_next(
         self, how: Failure, times: int = 1, *, action: str | None = None, seconds: float = 0.0
     ) -> None:
-        """
-        Spoil the next ``times`` calls of STS (of ``action`` only, if given).
+        """Spoil the next ``times`` calls of STS (of ``action`` only, if given).
         ``seconds`` is the delay of ``"slow"``.
         """
         with self.lock:
             self._planned.append(_Planned(how, times, action, seconds))
 
     def revoke(self, how: Revocation, access_key_id: str | None = None) -> int:
-        """
-        End one key, or every session issued so far; returns how many ended.
-        """
+        """End one key, or every session issued so far; returns how many ended."""
         with self.lock:
             keys = [self._keys[access_key_id]] if access_key_id else list(self.sessions)
             for key in keys:
@@ -264,9 +244,7 @@ class LocalSts:
             return len(keys)
 
     def count(self, action: str | None = None, outcome: str | None = None) -> int:
-        """
-        How many calls there were of ``action``, of ``outcome``, of both.
-        """
+        """How many calls there were of ``action``, of ``outcome``, of both."""
         with self.lock:
             return sum(
                 action in (None, each.action) and outcome in (None, each.outcome)
@@ -276,8 +254,7 @@ class LocalSts:
     def issue(
         self, owner: User | Role, arn: str, user_id: str, seconds: int | None, mfa_at: float | None
     ) -> Key:
-        """
-        A new key; a session's where ``seconds`` are given. An issue counts
+        """A new key; a session's where ``seconds`` are given. An issue counts
         from a whole second, since its expiry is told in whole seconds.
         """
         with self.lock:
@@ -301,9 +278,7 @@ class LocalSts:
             return key
 
     def _serve(self, request: Request) -> Answer | None:
-        """
-        Answer one request; None is to hang up without a word.
-        """
+        """Answer one request; None is to hang up without a word."""
         scope = AUTHORIZATION.match(request.headers.get("Authorization", ""))
         service = scope[4] if scope else "sts"
         params = query_params(request)
@@ -348,8 +323,7 @@ class LocalSts:
         return None
 
     def _authenticate(self, request: Request, scope: re.Match[str] | None) -> Key:
-        """
-        The key that signed, if everything about it holds.
+        """The key that signed, if everything about it holds.
 
         Key and token, expiry and revocation come before the signature, as
         they do in the real service; that the date comes between is assumed.
@@ -412,14 +386,11 @@ class LocalSts:
         return _success(how, action, actions[action](key, params), request_id)
 
     def _get_caller_identity(self, key: Key, _: Mapping[str, str]) -> dict[str, Any]:
-        """
-        Needs no permission, so a deny policy does not stop it.
-        """
+        """Needs no permission, so a deny policy does not stop it."""
         return {"Arn": key.arn, "UserId": key.user_id, "Account": key.owner.account}
 
     def _get_session_token(self, key: Key, params: Mapping[str, str]) -> dict[str, Any]:
-        """
-        That a code is spent before a policy is asked is assumed: policies can
+        """That a code is spent before a policy is asked is assumed: policies can
         demand MFA, so it must be known by then.
         """
         seconds = validate(params, (), 900, 129600) or 43200
@@ -432,8 +403,7 @@ class LocalSts:
         return {"Credentials": _credentials(session)}
 
     def _assume_role(self, key: Key, params: Mapping[str, str]) -> dict[str, Any]:
-        """
-        In the real service's order: the schema, then the role's maximum, then
+        """In the real service's order: the schema, then the role's maximum, then
         the hour for temporary callers. That code and trust come between the
         first two is assumed.
         """
@@ -460,9 +430,7 @@ class LocalSts:
         return result
 
     def _assume_role_with_web_identity(self, params: Mapping[str, str]) -> dict[str, Any]:
-        """
-        That a token is judged before the role is looked for is assumed.
-        """
+        """That a token is judged before the role is looked for is assumed."""
         required = ("RoleArn", "RoleSessionName", "WebIdentityToken")
         seconds = validate(params, required, 900, 43200) or 3600
         arn = params["RoleArn"]
@@ -483,8 +451,7 @@ class LocalSts:
     def _role_session(
         self, role: Role, params: Mapping[str, str], seconds: int, *, chained: bool
     ) -> dict[str, Any]:
-        """
-        What both ways into a role answer. The session carries no MFA context
+        """What both ways into a role answer. The session carries no MFA context
         of its own.
         """
         if seconds > role.max_session_duration:
@@ -507,8 +474,7 @@ class LocalSts:
         }
 
     def _mfa(self, key: Key, params: Mapping[str, str]) -> float | None:
-        """
-        Spend the call's code; the time of it, or None without one. Only a
+        """Spend the call's code; the time of it, or None without one. Only a
         user's own device counts: a role has none. That a user's session can
         send a code is assumed.
         """
@@ -527,8 +493,7 @@ class LocalSts:
         return key.denied or (isinstance(key.owner, User) and action in key.owner.deny)
 
     def _control(self, order: Mapping[str, Any]) -> Answer:
-        """
-        What another process may ask of a standalone server: ``advance`` (the
+        """What another process may ask of a standalone server: ``advance`` (the
         clock, seconds), ``code`` (a fresh one), ``counts`` (by action).
         """
         if not hmac.compare_digest(str(order.get("token")), str(self.control)):
@@ -569,8 +534,7 @@ def _credentials(key: Key) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """
-    Serve until SIGTERM, Ctrl-C or the end of the process that started us. One
+    """Serve until SIGTERM, Ctrl-C or the end of the process that started us. One
     line of JSON on stdout says where, and who may sign in; nothing else is
     written anywhere.
     """

@@ -1,6 +1,4 @@
-"""
-What STS demands of parameters before it looks at anything else.
-"""
+"""What STS demands of parameters before it looks at anything else."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ _LIMITS: Mapping[str, tuple[int, int, str]] = {
 def validate(
     params: Mapping[str, str], required: Iterable[str], shortest: int, longest: int
 ) -> int | None:
-    """
-    Hold ``params`` to the schema; the DurationSeconds asked for, if any.
-    """
+    """Hold ``params`` to the schema; the DurationSeconds asked for, if any."""
     faults: list[str] = []
 
     def fault(name: str, value: str, rule: str) -> None:
@@ -80,8 +76,7 @@ def validate(
 
 
 def packed_percent(params: Mapping[str, str]) -> int:
-    """
-    PackedPolicySize, which is left out where nothing is packed. The real
+    """PackedPolicySize, which is left out where nothing is packed. The real
     packing is secret; this one only grows with what it holds.
     """
     policy = params.get("Policy", "")

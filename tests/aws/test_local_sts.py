@@ -1,6 +1,4 @@
-"""
-The fake is held to STS's rules before anything is tested against it.
-"""
+"""The fake is held to STS's rules before anything is tested against it."""
 
 from __future__ import annotations
 
@@ -60,16 +58,12 @@ def device(alice: User) -> Device:
 
 @cache
 def session() -> boto3.Session:
-    """
-    One for all, because loading a service's model is most of a client's cost.
-    """
+    """One for all, because loading a service's model is most of a client's cost."""
     return boto3.Session()
 
 
 def client(sts: LocalSts, key: Key | User, service: str = "sts", config: Config = ONCE) -> Any:
-    """
-    A real boto3 client that signs with ``key``.
-    """
+    """A real boto3 client that signs with ``key``."""
     if isinstance(key, User):
         key = key.keys[0]
     make: Any = session().client
@@ -85,9 +79,7 @@ def client(sts: LocalSts, key: Key | User, service: str = "sts", config: Config 
 
 
 def post(url: str, path: str, body: str) -> tuple[int, str]:
-    """
-    A bare POST, signed by nobody.
-    """
+    """A bare POST, signed by nobody."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
     try:
         connection.request("POST", path, body)
@@ -98,9 +90,7 @@ def post(url: str, path: str, body: str) -> tuple[int, str]:
 
 
 def refused(call: Callable[[], Any]) -> tuple[str, str, int]:
-    """
-    The code, text and status of the refusal that ``call`` meets.
-    """
+    """The code, text and status of the refusal that ``call`` meets."""
     with pytest.raises(ClientError) as caught:
         call()
     response: Any = caught.value.response
@@ -109,26 +99,20 @@ def refused(call: Callable[[], Any]) -> tuple[str, str, int]:
 
 
 def assume(sts: LocalSts, key: Key | User, role: Role, **more: Any) -> dict[str, Any]:
-    """
-    AssumeRole under a plain session name, unless ``more`` says otherwise.
-    """
+    """AssumeRole under a plain session name, unless ``more`` says otherwise."""
     params: dict[str, Any] = {"RoleArn": role.arn, "RoleSessionName": "test", **more}
     answer: dict[str, Any] = client(sts, key).assume_role(**params)
     return answer
 
 
 def mfa_session(sts: LocalSts, alice: User, device: Device) -> Key:
-    """
-    A session of ``alice`` with MFA, from GetSessionToken.
-    """
+    """A session of ``alice`` with MFA, from GetSessionToken."""
     client(sts, alice).get_session_token(SerialNumber=device.serial, TokenCode=device.next_code())
     return sts.sessions[-1]
 
 
 def role_session(sts: LocalSts, alice: User, role: Role, **more: Any) -> Key:
-    """
-    A session of ``role`` that ``alice`` assumed.
-    """
+    """A session of ``role`` that ``alice`` assumed."""
     assume(sts, alice, role, **more)
     return sts.sessions[-1]
 
@@ -137,9 +121,7 @@ def role_session(sts: LocalSts, alice: User, role: Role, **more: Any) -> Key:
 
 
 def test_codes_are_rfc_6238s(device: Device) -> None:
-    """
-    The device computes what RFC 6238, appendix B says (its last six digits).
-    """
+    """The device computes what RFC 6238, appendix B says (its last six digits)."""
     secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
     vectors = {59: "287082", 1111111109: "081804", 1234567890: "005924", 20000000000: "353130"}
     assert {at: totp(secret, at) for at in vectors} == vectors
@@ -147,9 +129,7 @@ def test_codes_are_rfc_6238s(device: Device) -> None:
 
 
 def test_a_code_works_once(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    The same code sent again is a wrong code, in whichever call.
-    """
+    """The same code sent again is a wrong code, in whichever call."""
     code = device.code()
     mfa: dict[str, Any] = {"SerialNumber": device.serial, "TokenCode": code}
     client(sts, alice).get_session_token(**mfa)
@@ -166,9 +146,7 @@ def test_a_code_works_once(sts: LocalSts, alice: User, device: Device) -> None:
 def test_the_next_steps_codes_work_too(
     sts: LocalSts, alice: User, device: Device, steps: int, taken: bool
 ) -> None:
-    """
-    A code is taken from one step before its own to one step after.
-    """
+    """A code is taken from one step before its own to one step after."""
     with time_machine.travel(datetime(2026, 11, 22, 9, 0, 10, tzinfo=timezone.utc)):
         code = device.code(time.time() + steps * STEP)
 
@@ -184,18 +162,14 @@ def test_the_next_steps_codes_work_too(
 def test_a_used_code_is_gone_for_every_key_of_the_user(
     sts: LocalSts, alice: User, device: Device
 ) -> None:
-    """
-    Codes are spent by the device, not by the access key.
-    """
+    """Codes are spent by the device, not by the access key."""
     mfa = {"SerialNumber": device.serial, "TokenCode": device.code()}
     client(sts, alice.add_access_key()).get_session_token(**mfa)
     assert refused(lambda: client(sts, alice).get_session_token(**mfa))[0] == "AccessDenied"
 
 
 def test_a_denied_call_spends_its_code(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    A right code is gone even if the call is refused for another reason.
-    """
+    """A right code is gone even if the call is refused for another reason."""
     role = sts.add_role(trusts=[])
     mfa = {"SerialNumber": device.serial, "TokenCode": device.code()}
     assert "sts:AssumeRole" in refused(lambda: assume(sts, alice, role, **mfa))[1]
@@ -203,9 +177,7 @@ def test_a_denied_call_spends_its_code(sts: LocalSts, alice: User, device: Devic
 
 
 def test_next_code_hands_out_each_code_once(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    Three codes are to be had in a step and none twice; the fourth must wait.
-    """
+    """Three codes are to be had in a step and none twice; the fourth must wait."""
     start = datetime(2026, 11, 22, 9, 0, 10, tzinfo=timezone.utc)
     with time_machine.travel(start, tick=False) as traveller:
         codes = [device.next_code() for _ in range(3)]
@@ -221,8 +193,7 @@ def test_next_code_hands_out_each_code_once(sts: LocalSts, alice: User, device: 
 
 
 def test_a_serial_must_be_the_callers_own(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    Another's device, an unknown one, or any at all from a role's session: the
+    """Another's device, an unknown one, or any at all from a role's session: the
     same answer, and the code is not spent.
     """
     unknown = (
@@ -243,9 +214,7 @@ def test_a_serial_must_be_the_callers_own(sts: LocalSts, alice: User, device: De
 
 @pytest.mark.parametrize("code", ["1234567", "12345a", "\uff11\uff12\uff13\uff14\uff15\uff16"])
 def test_a_code_has_six_digits(sts: LocalSts, alice: User, device: Device, code: str) -> None:
-    """
-    Anything but six ASCII digits is a ValidationError that names tokenCode.
-    """
+    """Anything but six ASCII digits is a ValidationError that names tokenCode."""
     mfa = {"SerialNumber": device.serial, "TokenCode": code}
     name, text, status = refused(lambda: client(sts, alice).get_session_token(**mfa))
     assert (name, status) == ("ValidationError", 400)
@@ -256,9 +225,7 @@ def test_a_code_has_six_digits(sts: LocalSts, alice: User, device: Device, code:
 def test_serial_and_code_come_together(
     sts: LocalSts, alice: User, device: Device, half: str
 ) -> None:
-    """
-    Either without the other is refused.
-    """
+    """Either without the other is refused."""
     mfa = {"SerialNumber": device.serial, "TokenCode": device.code()}
     name, text, _ = refused(lambda: client(sts, alice).get_session_token(**{half: mfa[half]}))
     assert name == "AccessDenied"
@@ -269,9 +236,7 @@ def test_serial_and_code_come_together(
 
 
 def test_a_session_token_lasts_as_asked(sts: LocalSts, alice: User) -> None:
-    """
-    12 hours unless DurationSeconds says otherwise, told in whole seconds.
-    """
+    """12 hours unless DurationSeconds says otherwise, told in whole seconds."""
     for more, seconds in (({}, 43200), ({"DurationSeconds": 129600}, 129600)):
         before = int(time.time())
         expires = client(sts, alice).get_session_token(**more)["Credentials"]["Expiration"]
@@ -283,9 +248,7 @@ def test_a_session_token_lasts_as_asked(sts: LocalSts, alice: User) -> None:
     ("seconds", "rule"), [(899, "greater than or equal to 900"), (129601, "less than or equal to")]
 )
 def test_session_tokens_have_limits(sts: LocalSts, alice: User, seconds: int, rule: str) -> None:
-    """
-    GetSessionToken takes 900 to 129600 seconds.
-    """
+    """GetSessionToken takes 900 to 129600 seconds."""
     aws = client(sts, alice, config=UNCHECKED)
     name, text, _ = refused(lambda: aws.get_session_token(DurationSeconds=seconds))
     assert name == "ValidationError"
@@ -294,9 +257,7 @@ def test_session_tokens_have_limits(sts: LocalSts, alice: User, seconds: int, ru
 
 
 def test_sessions_get_no_session_tokens(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    GetSessionToken takes long-term keys only.
-    """
+    """GetSessionToken takes long-term keys only."""
     sessions = [mfa_session(sts, alice, device), role_session(sts, alice, sts.add_role())]
     for key in sessions:
         assert refused(client(sts, key).get_session_token) == (
@@ -307,9 +268,7 @@ def test_sessions_get_no_session_tokens(sts: LocalSts, alice: User, device: Devi
 
 
 def test_get_session_token_can_be_denied(sts: LocalSts) -> None:
-    """
-    A user's deny names sts:GetSessionToken in its message.
-    """
+    """A user's deny names sts:GetSessionToken in its message."""
     user = sts.add_user("carol", deny=["sts:GetSessionToken"])
     name, text, status = refused(client(sts, user).get_session_token)
     assert (name, status) == ("AccessDenied", 403)
@@ -320,8 +279,7 @@ def test_get_session_token_can_be_denied(sts: LocalSts) -> None:
 
 
 def test_a_role_trusts_whom_it_names(sts: LocalSts, alice: User) -> None:
-    """
-    A user, an account's root or anybody; others are denied, as is a role that
+    """A user, an account's root or anybody; others are denied, as is a role that
     does not exist, in the same words.
     """
     bob = sts.add_user("bob")
@@ -341,8 +299,7 @@ def test_a_role_trusts_whom_it_names(sts: LocalSts, alice: User) -> None:
 
 
 def test_a_roles_mfa_condition(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    Met by a code in the call and by an MFA session; not by plain keys, a
+    """Met by a code in the call and by an MFA session; not by plain keys, a
     session without MFA, or another role's session.
     """
     role, open_role = sts.add_role(mfa=True), sts.add_role("Open")
@@ -355,9 +312,7 @@ def test_a_roles_mfa_condition(sts: LocalSts, alice: User, device: Device) -> No
 
 
 def test_a_role_can_limit_the_age_of_mfa(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    ``aws:MultiFactorAuthAge`` of an MFA session grows; of a code it is zero.
-    """
+    """``aws:MultiFactorAuthAge`` of an MFA session grows; of a code it is zero."""
     role = sts.add_role(mfa=True, max_mfa_age=300)
     with time_machine.travel(datetime.now(timezone.utc), tick=True) as traveller:
         key = mfa_session(sts, alice, device)
@@ -368,9 +323,7 @@ def test_a_role_can_limit_the_age_of_mfa(sts: LocalSts, alice: User, device: Dev
 
 
 def test_a_role_can_ask_for_an_external_id(sts: LocalSts, alice: User) -> None:
-    """
-    A missing or wrong external id is a plain denial.
-    """
+    """A missing or wrong external id is a plain denial."""
     role = sts.add_role(external_id="customer-17")
     assert refused(lambda: assume(sts, alice, role))[0] == "AccessDenied"
     assert refused(lambda: assume(sts, alice, role, ExternalId="customer-18"))[0] == "AccessDenied"
@@ -378,8 +331,7 @@ def test_a_role_can_ask_for_an_external_id(sts: LocalSts, alice: User) -> None:
 
 
 def test_a_role_session_is_named_after_role_and_session(sts: LocalSts, alice: User) -> None:
-    """
-    Its ARN leaves the role's path out, its user id is the role's id and the
+    """Its ARN leaves the role's path out, its user id is the role's id and the
     session's name, and its keys look like AWS's.
     """
     role = sts.add_role("team/Deploy")
@@ -405,9 +357,7 @@ def test_a_role_session_is_named_after_role_and_session(sts: LocalSts, alice: Us
 def test_other_partitions_and_cephs_roles(
     sts: LocalSts, alice: User, arn: str, session: str, account: str | None
 ) -> None:
-    """
-    A session stays in its role's partition; Ceph's roles have no account.
-    """
+    """A session stays in its role's partition; Ceph's roles have no account."""
     answer = assume(sts, alice, sts.add_role(arn))
     assert answer["AssumedRoleUser"]["Arn"].startswith(f"{session}assumed-role/")
     if account is not None:
@@ -415,9 +365,7 @@ def test_other_partitions_and_cephs_roles(
 
 
 def test_a_role_session_lasts_at_most_the_roles_maximum(sts: LocalSts, alice: User) -> None:
-    """
-    More than MaxSessionDuration is an error, not clamped; an hour by default.
-    """
+    """More than MaxSessionDuration is an error, not clamped; an hour by default."""
     role, long = sts.add_role(), sts.add_role("Long", max_session_duration=43200)
     assert refused(lambda: assume(sts, alice, role, DurationSeconds=3601)) == (
         "ValidationError",
@@ -431,8 +379,7 @@ def test_a_role_session_lasts_at_most_the_roles_maximum(sts: LocalSts, alice: Us
 
 
 def test_temporary_callers_get_an_hour(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    From a role's session or a session token, more than 3600 is an error; the
+    """From a role's session or a session token, more than 3600 is an error; the
     role's own maximum is complained of first.
     """
     long, short = sts.add_role("Long", max_session_duration=43200), sts.add_role("Short")
@@ -471,9 +418,7 @@ def test_temporary_callers_get_an_hour(sts: LocalSts, alice: User, device: Devic
 def test_assume_role_holds_its_parameters_to_the_schema(
     sts: LocalSts, alice: User, more: dict[str, Any], text: str
 ) -> None:
-    """
-    Each limit of the API reference is a ValidationError that names the member.
-    """
+    """Each limit of the API reference is a ValidationError that names the member."""
     params = {"RoleArn": sts.add_role().arn, "RoleSessionName": "test", **more}
     name, message, status = refused(
         lambda: client(sts, alice, config=UNCHECKED).assume_role(**params)
@@ -483,9 +428,7 @@ def test_assume_role_holds_its_parameters_to_the_schema(
 
 
 def test_faults_are_told_together(sts: LocalSts, alice: User) -> None:
-    """
-    Two faults make one answer, in STS's form.
-    """
+    """Two faults make one answer, in STS's form."""
     _, text, _ = refused(
         lambda: client(sts, alice, config=UNCHECKED).assume_role(
             RoleArn=sts.add_role().arn, TokenCode="12345a7"
@@ -504,9 +447,7 @@ def test_faults_are_told_together(sts: LocalSts, alice: User) -> None:
 
 
 def test_an_unknown_key(sts: LocalSts, alice: User) -> None:
-    """
-    A key that was never issued, or was withdrawn: InvalidClientTokenId.
-    """
+    """A key that was never issued, or was withdrawn: InvalidClientTokenId."""
     unknown = (
         "InvalidClientTokenId",
         "The security token included in the request is invalid.",
@@ -521,9 +462,7 @@ def test_an_unknown_key(sts: LocalSts, alice: User) -> None:
 
 @pytest.mark.parametrize("token", [None, "IQoJwrong"])
 def test_a_missing_or_wrong_token(sts: LocalSts, alice: User, token: str | None) -> None:
-    """
-    A session's key without its own token is not known.
-    """
+    """A session's key without its own token is not known."""
     key = role_session(sts, alice, sts.add_role())
     forged = Key(
         key.access_key_id, key.secret_access_key, token, key.arn, key.user_id, alice, key.issued
@@ -532,9 +471,7 @@ def test_a_missing_or_wrong_token(sts: LocalSts, alice: User, token: str | None)
 
 
 def test_a_wrong_signature(sts: LocalSts, alice: User) -> None:
-    """
-    Another secret signs nothing here.
-    """
+    """Another secret signs nothing here."""
     forged = sts.add_user("bob").keys[0]
     forged.secret_access_key, genuine = alice.secret_access_key, forged.secret_access_key
     call = client(sts, forged).get_caller_identity
@@ -558,8 +495,7 @@ def test_a_wrong_signature(sts: LocalSts, alice: User) -> None:
 def test_whatever_was_signed_counts(
     sts: LocalSts, alice: User, alter: Callable[[Any], None]
 ) -> None:
-    """
-    Body, query, path, method or a signed header changed after signing, or an
+    """Body, query, path, method or a signed header changed after signing, or an
     ``x-amz-`` header added: refused.
     """
     aws = client(sts, alice)
@@ -570,9 +506,7 @@ def test_whatever_was_signed_counts(
 
 
 def test_no_signature_at_all(sts: LocalSts) -> None:
-    """
-    An anonymous request is told what it lacks.
-    """
+    """An anonymous request is told what it lacks."""
     status, body = post(sts.url, "/", "Action=GetCallerIdentity")
     assert status == 403
     assert "<Code>MissingAuthenticationToken</Code>" in body
@@ -580,9 +514,7 @@ def test_no_signature_at_all(sts: LocalSts) -> None:
 
 
 def test_an_expired_session(sts: LocalSts, alice: User) -> None:
-    """
-    At its Expiration a session ends, and not before.
-    """
+    """At its Expiration a session ends, and not before."""
     with time_machine.travel(datetime.now(timezone.utc), tick=False) as traveller:
         answer = assume(sts, alice, sts.add_role(), DurationSeconds=900)
         key, expires = sts.sessions[-1], answer["Credentials"]["Expiration"]
@@ -604,9 +536,7 @@ def test_an_expired_session(sts: LocalSts, alice: User) -> None:
     ],
 )
 def test_a_wrong_clock(sts: LocalSts, alice: User, seconds: int, text: str) -> None:
-    """
-    A signature may be 15 minutes off STS's clock, which its Date header tells.
-    """
+    """A signature may be 15 minutes off STS's clock, which its Date header tells."""
     sts.advance(seconds / 2)
     date = client(sts, alice).get_caller_identity()["ResponseMetadata"]["HTTPHeaders"]["date"]
     told = calendar.timegm(parsedate_to_datetime(date).utctimetuple())
@@ -621,8 +551,7 @@ def test_a_wrong_clock(sts: LocalSts, alice: User, seconds: int, text: str) -> N
 
 
 def test_revoked_in_iam(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    "Revoke active sessions" is a deny policy: AccessDenied everywhere but in
+    """ "Revoke active sessions" is a deny policy: AccessDenied everywhere but in
     GetCallerIdentity; later sessions are untouched.
     """
     role = sts.add_role()
@@ -640,9 +569,7 @@ def test_revoked_in_iam(sts: LocalSts, alice: User, device: Device) -> None:
     ("how", "code"), [("invalid", "InvalidClientTokenId"), ("expired", "ExpiredToken")]
 )
 def test_revoked_otherwise(sts: LocalSts, alice: User, how: Any, code: str) -> None:
-    """
-    A session can end before its time; others live on.
-    """
+    """A session can end before its time; others live on."""
     role = sts.add_role()
     ended, other = role_session(sts, alice, role), role_session(sts, alice, role)
     assert sts.revoke(how, ended.access_key_id) == 1
@@ -654,9 +581,7 @@ def test_revoked_otherwise(sts: LocalSts, alice: User, how: Any, code: str) -> N
 
 
 def test_throttling(sts: LocalSts, alice: User) -> None:
-    """
-    The next N calls of one action are throttled, and botocore tries again.
-    """
+    """The next N calls of one action are throttled, and botocore tries again."""
     sts.fail_next("throttle", 2, action="GetCallerIdentity")
     client(sts, alice).get_session_token()
     call = client(sts, alice).get_caller_identity
@@ -668,8 +593,7 @@ def test_throttling(sts: LocalSts, alice: User) -> None:
 
 
 def test_a_lost_answer_spends_the_code(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    The call is done, its answer never comes; botocore sends the same code
+    """The call is done, its answer never comes; botocore sends the same code
     again and is told that it is wrong.
     """
     sts.fail_next("lose")
@@ -684,9 +608,7 @@ def test_a_lost_answer_spends_the_code(sts: LocalSts, alice: User, device: Devic
 
 
 def test_a_dropped_call_does_nothing(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    A connection closed before the work: the code is still good.
-    """
+    """A connection closed before the work: the code is still good."""
     sts.fail_next("drop")
     mfa = {"SerialNumber": device.serial, "TokenCode": device.next_code()}
     with pytest.raises(ConnectionClosedError):
@@ -696,9 +618,7 @@ def test_a_dropped_call_does_nothing(sts: LocalSts, alice: User, device: Device)
 
 
 def test_what_is_not_an_answer(sts: LocalSts, alice: User) -> None:
-    """
-    A network's sign-in page in STS's place, or a 500.
-    """
+    """A network's sign-in page in STS's place, or a 500."""
     sts.fail_next("garbage")
     with pytest.raises(ResponseParserError):
         client(sts, alice).get_caller_identity()
@@ -708,9 +628,7 @@ def test_what_is_not_an_answer(sts: LocalSts, alice: User) -> None:
 
 @pytest.mark.parametrize("how", ["latency", "slow"])
 def test_slow_answers(sts: LocalSts, alice: User, how: Failure | str) -> None:
-    """
-    Every answer, or the next one, comes late; callers wait side by side.
-    """
+    """Every answer, or the next one, comes late; callers wait side by side."""
     if how == "slow":
         sts.fail_next("slow", 4, seconds=0.5)
     else:
@@ -726,9 +644,7 @@ def test_slow_answers(sts: LocalSts, alice: User, how: Failure | str) -> None:
 
 
 def test_every_call_is_recorded(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    Action, outcome, parameters, key and user agent of each, in order.
-    """
+    """Action, outcome, parameters, key and user agent of each, in order."""
     config = ONCE.merge(Config(user_agent_extra="rolevault-test"))
     client(sts, alice, config=config).get_caller_identity()
     key = mfa_session(sts, alice, device)
@@ -743,18 +659,14 @@ def test_every_call_is_recorded(sts: LocalSts, alice: User, device: Device) -> N
 
 
 def test_keys_do_not_print_secrets(sts: LocalSts, alice: User) -> None:
-    """
-    A failing test's output shows no secret.
-    """
+    """A failing test's output shows no secret."""
     key = role_session(sts, alice, sts.add_role())
     assert key.secret_access_key not in repr(key)
     assert str(key.session_token) not in repr(key)
 
 
 def test_many_threads_at_once(sts: LocalSts, alice: User) -> None:
-    """
-    64 connections at once are all served, and counted exactly.
-    """
+    """64 connections at once are all served, and counted exactly."""
     role = sts.add_role()
     pooled = client(sts, alice, config=Config(max_pool_connections=64))
     with ThreadPoolExecutor(64) as pool:
@@ -769,9 +681,7 @@ def test_many_threads_at_once(sts: LocalSts, alice: User) -> None:
 
 
 def test_other_services_check_signatures_too(sts: LocalSts, alice: User) -> None:
-    """
-    S3 (awkward keys, streams), EC2, DynamoDB and Query services are answered.
-    """
+    """S3 (awkward keys, streams), EC2, DynamoDB and Query services are answered."""
     key = role_session(sts, alice, sts.add_role())
     s3 = client(sts, key, "s3")
     name = "a b/ü+~/x//../y"
@@ -791,9 +701,7 @@ def test_other_services_check_signatures_too(sts: LocalSts, alice: User) -> None
 
 
 def test_a_signed_body_is_checked_against_its_hash(sts: LocalSts, alice: User) -> None:
-    """
-    An S3 upload changed on its way is refused, for its hash was signed.
-    """
+    """An S3 upload changed on its way is refused, for its hash was signed."""
     s3 = client(sts, alice, "s3")
     s3.meta.events.register_last(
         "before-send.s3", lambda request, **_: setattr(request, "body", b"hellO")
@@ -803,8 +711,7 @@ def test_a_signed_body_is_checked_against_its_hash(sts: LocalSts, alice: User) -
 
 
 def test_uploads_in_chunks(sts: LocalSts, alice: User) -> None:
-    """
-    ``Transfer-Encoding: chunked``, unsigned or with a checksum after the body
+    """``Transfer-Encoding: chunked``, unsigned or with a checksum after the body
     (as botocore sends it over https), verifies, and the connection lives on.
     """
     url = f"{sts.url}/bucket/key"
@@ -858,9 +765,7 @@ def test_each_service_says_it_in_its_own_way(
     expired: tuple[str, int],
     invalid: tuple[str, int],
 ) -> None:
-    """
-    Expired and unknown keys, in the codes and shapes of each service.
-    """
+    """Expired and unknown keys, in the codes and shapes of each service."""
     more = {"Bucket": "bucket"} if call == "head_bucket" else {}
     for how, expected in (("expired", expired), ("invalid", invalid)):
         key = role_session(sts, alice, sts.add_role())
@@ -875,9 +780,7 @@ def test_each_service_says_it_in_its_own_way(
 
 
 def web_identity(sts: LocalSts, role: Role, token: str, **more: Any) -> dict[str, Any]:
-    """
-    AssumeRoleWithWebIdentity of a client that has no keys.
-    """
+    """AssumeRoleWithWebIdentity of a client that has no keys."""
     aws: Any = session().client("sts", endpoint_url=sts.url, region_name="eu-west-1", config=ONCE)
     answer: dict[str, Any] = aws.assume_role_with_web_identity(
         RoleArn=role.arn, RoleSessionName="test", WebIdentityToken=token, **more
@@ -898,8 +801,7 @@ def web_role(sts: LocalSts, provider: IdentityProvider) -> Role:
 def test_a_web_identity_enters_a_role_unsigned(
     sts: LocalSts, provider: IdentityProvider, web_role: Role
 ) -> None:
-    """
-    A good token is all it takes; the keys are the role's, for an hour or what
+    """A good token is all it takes; the keys are the role's, for an hour or what
     is asked for, up to the role's maximum.
     """
     answer = web_identity(sts, web_role, provider.token(sub="job-7"))
@@ -940,9 +842,7 @@ def test_what_a_web_identity_must_say(
     code: str,
     text: str,
 ) -> None:
-    """
-    Issuer, audience and end are those that the account's provider stands for.
-    """
+    """Issuer, audience and end are those that the account's provider stands for."""
     found = refused(lambda: web_identity(sts, web_role, provider.token(**claims)))
     assert found[::2] == (code, 400)
     assert text in found[1]
@@ -952,8 +852,7 @@ def test_what_a_web_identity_must_say(
 def test_a_web_identity_is_the_providers_own_word(
     sts: LocalSts, provider: IdentityProvider, web_role: Role
 ) -> None:
-    """
-    Signed by another key, changed after it was signed, signed by nobody, or no
+    """Signed by another key, changed after it was signed, signed by nobody, or no
     token at all.
     """
     good, another = provider.token(), IdentityProvider("111122223333", "oidc.example.com", "x")
@@ -976,8 +875,7 @@ def test_a_web_identity_is_the_providers_own_word(
 def test_a_role_trusts_the_provider_it_names(
     sts: LocalSts, provider: IdentityProvider, alice: User
 ) -> None:
-    """
-    No other, no anybody, and no provider of another account; and who is named
+    """No other, no anybody, and no provider of another account; and who is named
     as a provider enters by no other call.
     """
     other = sts.add_identity_provider("other.example.com")
@@ -1004,9 +902,7 @@ def test_a_role_trusts_the_provider_it_names(
 
 @pytest.mark.filterwarnings("default")
 def test_answers_have_the_shape_of_motos(sts: LocalSts, alice: User, device: Device) -> None:
-    """
-    The three calls parse to the same keys and types as moto's answers.
-    """
+    """The three calls parse to the same keys and types as moto's answers."""
     from moto.server import ThreadedMotoServer
 
     def shape(value: Any) -> Any:
@@ -1047,9 +943,7 @@ def test_answers_have_the_shape_of_motos(sts: LocalSts, alice: User, device: Dev
 
 @contextmanager
 def standalone(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """
-    The fake as a process of its own, and what it says of itself.
-    """
+    """The fake as a process of its own, and what it says of itself."""
     script = Path(__file__).with_name("local_sts.py")
     command = [sys.executable, str(script), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -1061,17 +955,14 @@ def standalone(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[st
 
 
 def control(facts: dict[str, Any], **order: Any) -> Any:
-    """
-    What ``POST /_control`` answers to ``order``.
-    """
+    """What ``POST /_control`` answers to ``order``."""
     body = json.dumps({"token": facts["control"], **order})
     status, answer = post(facts["url"], "/_control", body)
     return json.loads(answer) if status == 200 else status
 
 
 def test_it_runs_on_its_own() -> None:
-    """
-    One line of JSON is enough to sign in to roles in both accounts; SIGTERM
+    """One line of JSON is enough to sign in to roles in both accounts; SIGTERM
     ends it.
     """
     options = ("--accounts", "111111111111", "222222222222", "--control")
@@ -1100,9 +991,7 @@ def test_it_runs_on_its_own() -> None:
 
 
 def test_it_ends_with_its_parent() -> None:
-    """
-    Nothing is left running when the process that started it has died.
-    """
+    """Nothing is left running when the process that started it has died."""
     script = Path(__file__).with_name("local_sts.py")
     parent = (
         "import subprocess, sys\n"
