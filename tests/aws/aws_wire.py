@@ -1,5 +1,5 @@
-"""The wire under the local STS: a threading HTTP server, SigV4 as botocore signs
-it, and how each kind of AWS service words an answer and a refusal.
+"""The HTTP side of the local STS: a threading server, the check of SigV4 signatures with botocore's
+signer, and the wire formats in which AWS services answer and refuse.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
 SKEW = 15 * 60
-"""Seconds that a signature's date may be off STS's clock, either way."""
-
-NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
+"""Seconds between a signature's date and STS's clock, in either direction."""
 
 AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/\s]+)/(\d{8})/([^/\s]+)/([^/\s]+)/aws4_request, ?"
@@ -45,9 +43,7 @@ _SIGNATURE = (
 
 
 class AwsError(Exception):
-    """A refusal, as STS words it. Other services word the same refusal
-    otherwise: see ``refusal``.
-    """
+    """A refusal in STS's words. ``refusal`` translates it into the words of other services."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -55,17 +51,17 @@ class AwsError(Exception):
 
 
 def denied(message: str) -> AwsError:
-    """The refusal of someone who is known and may not."""
+    """The refusal of a caller who is known but is not allowed to make the call."""
     return AwsError(403, "AccessDenied", message)
 
 
 def invalid(message: str) -> AwsError:
-    """The refusal of what the API does not take from anybody."""
+    """The refusal of a call that the API accepts from no caller."""
     return AwsError(400, "ValidationError", message)
 
 
 class Request(NamedTuple):
-    """What came over the wire, with ``target`` (path and query) undecoded."""
+    """A request as received; ``target`` is its path and query, not decoded."""
 
     method: str
     target: str
@@ -74,7 +70,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What goes back."""
+    """An HTTP response."""
 
     status: int
     content_type: str
@@ -82,7 +78,7 @@ class Answer(NamedTuple):
 
 
 def xml(tag: str, value: Any) -> str:
-    """An element; a mapping's items become its children."""
+    """An XML element. The items of a mapping become child elements."""
     if isinstance(value, Mapping):
         inner = "".join(xml(name, each) for name, each in value.items())
     else:
@@ -91,7 +87,7 @@ def xml(tag: str, value: Any) -> str:
 
 
 def query_params(request: Request) -> dict[str, str]:
-    """The Query protocol's parameters. Of duplicates the first counts."""
+    """The parameters of a request in the Query protocol. Of duplicates, the first is used."""
     text = urlsplit(request.target).query
     if "x-www-form-urlencoded" in request.headers.get("Content-Type", ""):
         text = request.body.decode("utf-8", "replace")
@@ -101,7 +97,7 @@ def query_params(request: Request) -> dict[str, str]:
 def _signature(
     request: Request, secret: str, region: str, service: str, date: str, names: Iterable[str]
 ) -> str:
-    """The signature that botocore would have put on what was received."""
+    """The signature that botocore's signer computes for the received request."""
     host = request.headers.get("Host", "")
     url = f"http://{host}{request.target}"
     copy = AWSRequest(method=request.method, url=url, data=request.body)
@@ -115,7 +111,9 @@ def _signature(
 
 
 def _body_is_as_signed(request: Request) -> bool:
-    """The signer takes a hash in x-amz-content-sha256 at its word; we do not."""
+    """Whether the body has the hash in ``x-amz-content-sha256``. botocore's signer does not look at
+    the body where this header is set.
+    """
     claimed = request.headers.get("X-Amz-Content-SHA256")
     if claimed is None or claimed.startswith(("UNSIGNED-", "STREAMING-")):
         return True
@@ -123,10 +121,10 @@ def _body_is_as_signed(request: Request) -> bool:
 
 
 def verify(request: Request, scope: re.Match[str], secret: str, now: float) -> None:
-    """Hold ``request`` to its signature and its date, and both to ``now``.
+    """Check the signature and the date of ``request``.
 
-    Raises:
-        AwsError: one of them does not hold.
+    :param now: the clock of the service, in seconds since 1970.
+    :raises AwsError: the signature is wrong, or the date is too far from ``now``.
     """
     date = request.headers.get("X-Amz-Date", "")
     _check_date(date, now)
@@ -161,7 +159,9 @@ def _basic(at: float) -> str:
 
 
 def refusal(service: str, error: AwsError, request: Request, request_id: str) -> Answer:
-    """``error`` as ``service`` words it: four wire formats, many names."""
+    """The response with which ``service`` reports ``error``. There are four wire formats, and the
+    error codes have several names.
+    """
     status, code, message = error.status, error.code, error.message
     if service == "s3":
         status, code, message = {
@@ -203,7 +203,7 @@ def refusal(service: str, error: AwsError, request: Request, request_id: str) ->
 
 
 def echo(service: str, action: str, request: Request, request_id: str) -> Answer:
-    """An empty success of whatever service was asked."""
+    """An empty response of any service to a request that succeeded."""
     if service == "s3":
         return Answer(200, "application/xml", b"")
     if request.headers.get("X-Amz-Target"):
@@ -217,8 +217,8 @@ def echo(service: str, action: str, request: Request, request_id: str) -> Answer
 
 
 class Server(ThreadingHTTPServer):
-    """Hands each request to ``serve``; where that answers None, it hangs up.
-    Knows its open connections, so that it can hang up on all of them.
+    """An HTTP server that passes each request to ``serve``, and closes the connection where
+    ``serve`` returns None. It knows its open connections, so that it can close all of them.
     """
 
     daemon_threads = True
@@ -232,29 +232,31 @@ class Server(ThreadingHTTPServer):
         self._open: set[Any] = set()
 
     def server_bind(self) -> None:
-        """Bind without a look-up."""
-        # HTTPServer's asks the resolver for our name, which can take seconds.
+        """Bind the port without a name lookup."""
+        # HTTPServer asks the resolver for the host's name, which can take seconds.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve one connection, in a thread of its own."""
+        """Serve one connection in its own thread."""
         self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """End one connection."""
+        """Close one connection."""
         super().shutdown_request(request)
         self._open.discard(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep what went wrong in here; that a client hung up is its own affair."""
+        """Keep an exception of the server for ``crashes``. A client that closes its connection is
+        not an error.
+        """
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, ConnectionError):
             self.crashes.append(error)
 
     def stop(self) -> None:
-        """Free the port, hang up on everybody, and wait until all are gone."""
+        """Free the port, close all connections, and wait until their threads have ended."""
         self.server_close()
         for each in list(self._open):
             with suppress(OSError):
@@ -296,10 +298,10 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """The service's own clock: clients may compare theirs with it."""
+        """The Date header, by the service's own clock: clients may compare their clock with it."""
         if timestamp is None:
             timestamp = cast(Server, self.server).now()
         return super().date_time_string(int(timestamp))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""Who the local STS knows: users with their keys and MFA devices, and roles."""
+"""The principals that the local STS knows: users with their keys and MFA devices, and roles."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from local_sts import LocalSts
 
 STEP = 30
-"""Seconds that one MFA code stands for (RFC 6238)."""
+"""Seconds of a time step: a new code comes with each (RFC 6238)."""
 
 _MFA_WRONG = "MultiFactorAuthentication failed with invalid MFA one time pass code. "
 
 
 def identifier(prefix: str) -> str:
-    """An id as IAM makes them: a prefix that tells what it is, and 16 letters."""
+    """A new id in IAM's form: a prefix for the kind of the resource, and 16 letters."""
     return prefix + base64.b32encode(secrets.token_bytes(10)).decode()
 
 
 @dataclass
 class Key:
-    """An access key: a user's own, or one of a session that STS issued."""
+    """An access key of a user, or the key of a session that STS issued."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -46,8 +46,8 @@ class Key:
 
 
 class User:
-    """An IAM user. ``deny`` holds the actions that an explicit deny of its
-    policies names, such as ``"sts:GetSessionToken"``; tests may change it.
+    """An IAM user. ``deny`` is the set of actions that a policy of the user denies, such as
+    ``"sts:GetSessionToken"``. Tests may change it.
     """
 
     def __init__(self, sts: LocalSts, arn: str, deny: Iterable[str]) -> None:
@@ -61,22 +61,22 @@ class User:
 
     @property
     def access_key_id(self) -> str:
-        """Of the first key."""
+        """The id of the first key."""
         return self.keys[0].access_key_id
 
     @property
     def secret_access_key(self) -> str:
-        """Of the first key."""
+        """The secret of the first key."""
         return self.keys[0].secret_access_key
 
     def add_access_key(self) -> Key:
-        """Give the user one more key."""
+        """Give the user another key."""
         key = self._sts.issue(self, self.arn, self.user_id, seconds=None, mfa_at=None)
         self.keys.append(key)
         return key
 
     def add_mfa_device(self, name: str | None = None) -> Device:
-        """Give the user one more device, named after the user by default."""
+        """Give the user another MFA device, named after the user unless ``name`` is given."""
         prefix, _, path = self.arn.partition(":user/")
         device = Device(self._sts, f"{prefix}:mfa/{name or path.rpartition('/')[2]}")
         self.devices.append(device)
@@ -85,10 +85,10 @@ class User:
 
 @dataclass
 class Role:
-    """A role and its trust policy; tests may change any of it while it serves.
+    """A role and its trust policy. Tests may change each attribute at any time.
 
-    ``trusts`` are ARNs of users, roles or whole accounts (``…:root``), or
-    ``"*"``. ``max_mfa_age`` is a limit on ``aws:MultiFactorAuthAge``.
+    ``trusts`` are ARNs of users, roles or whole accounts (``…:root``), or ``"*"``. ``max_mfa_age``
+    is a limit on ``aws:MultiFactorAuthAge``, in seconds.
     """
 
     arn: str
@@ -101,11 +101,11 @@ class Role:
 
     @property
     def account(self) -> str:
-        """The account's number; empty for a role of Ceph's STS."""
+        """The account's number, which is empty for a role of Ceph's STS."""
         return self.arn.split(":")[4]
 
     def admits(self, key: Key, external_id: str | None, mfa_age: float | None) -> bool:
-        """Whether the trust policy lets the owner of ``key`` in."""
+        """Whether the trust policy admits the owner of ``key``."""
         prefix = key.owner.arn.rpartition(":")[0]
         if not {key.owner.arn, f"{prefix}:root", "*"}.intersection(self.trusts):
             return False
@@ -127,24 +127,24 @@ class Device:
         self._given: set[int] = set()
 
     def code(self, at: float | None = None) -> str:
-        """The code the device shows at ``at`` (seconds since 1970; by default
-        now, on STS's clock), used or not.
+        """The code that the device shows at ``at``, whether or not it was used.
+
+        :param at: seconds since 1970; now, on STS's clock, if left out.
         """
         return totp(self.secret, self._sts.now() if at is None else at)
 
     def next_code(self) -> str:
-        """A code that STS accepts now and that nobody was given before.
+        """A code that STS accepts now and that this device has not given before.
 
-        STS takes a code from one step before to one step after its own, and
-        each only once: never more than three are to be had at a time.
+        STS accepts the codes of the time steps before, at and after its own, each once, so at most
+        three codes are available.
 
-        Raises:
-            LookupError: all three are gone until the next step.
+        :raises LookupError: all three were given; the next time step brings another.
         """
         with self._sts.lock:
             now = self._sts.now()
             step, left = int(now // STEP), STEP - now % STEP
-            # The last step's code dies with this step, perhaps on its way here.
+            # The code of the last step ends with this step, perhaps before it reaches STS.
             for each in (step, step + 1) + ((step - 1,) if left > 5 else ()):
                 if each not in self._spent | self._given:
                     self._given.add(each)
@@ -152,7 +152,7 @@ class Device:
         raise LookupError(f"no unused code of {self.serial} for another {left:.0f} s")
 
     def fresh_code(self, timeout: float = 2 * STEP) -> str:
-        """As :meth:`next_code`, waiting up to ``timeout`` real seconds for one."""
+        """Like :meth:`next_code`, but wait up to ``timeout`` seconds of real time for a code."""
         for _ in range(int(timeout * 20)):
             with suppress(LookupError):
                 return self.next_code()
@@ -160,7 +160,7 @@ class Device:
         return self.next_code()
 
     def spend(self, code: str) -> None:
-        """Take ``code`` as STS does: now or one step off, and once."""
+        """Accept ``code`` once, as STS does, at most one time step off."""
         step = int(self._sts.now() // STEP)
         for each in (step - 1, step, step + 1):
             if each not in self._spent and totp(self.secret, each * STEP) == code:

@@ -1,11 +1,10 @@
-"""An OpenID Connect identity provider as STS knows one: who signs web identity
-tokens, for whom, and how STS tells a good one from all others.
+"""An OpenID Connect identity provider as STS sees it: it signs web identity tokens, and STS tells a
+valid token from all others.
 
-Refusals that issue threads show with STS's own words: an unknown issuer
-(aws-actions/configure-aws-credentials#721, mozilla-iam/mozilla-aws-cli#127), a
-wrong audience (aws-actions/configure-aws-credentials#1309), a token's end
-(awslabs/aws-orbit-workbench#771). That one which cannot be read or whose
-signature is wrong is InvalidIdentityToken, too, is the API reference's word;
+These refusals are in STS's own words, from public issue threads: an unknown issuer
+(aws-actions/configure-aws-credentials#721, mozilla-iam/mozilla-aws-cli#127), a wrong audience
+(aws-actions/configure-aws-credentials#1309), an expired token (awslabs/aws-orbit-workbench#771).
+The API reference says that an unreadable token and a wrong signature are InvalidIdentityToken;
 their texts are assumed, and so is the order of the checks.
 """
 
@@ -31,7 +30,7 @@ _INVALID = (
 
 
 class IdentityProvider:
-    """A provider that is registered in ``account``, and its signing key."""
+    """A provider that is registered in ``account``, with its signing key."""
 
     def __init__(self, account: str, host: str, audience: str) -> None:
         self.arn = f"arn:aws:iam::{account}:oidc-provider/{host}"
@@ -39,8 +38,11 @@ class IdentityProvider:
         self.key = ec.generate_private_key(ec.SECP256R1())
 
     def token(self, *, at: float | None = None, seconds: int = 3600, **claims: Any) -> str:
-        """A token that is issued ``at`` (seconds since 1970; by default now) and
-        lasts ``seconds``. ``claims`` replace those of a good one.
+        """A new token.
+
+        :param at: when it is issued, in seconds since 1970; now, if left out.
+        :param seconds: how long it is valid.
+        :param claims: replace the claims of a valid token.
         """
         issued = int(time.time() if at is None else at)
         good = {"iss": self.issuer, "aud": self.audience, "sub": "job-1", "iat": issued}
@@ -50,10 +52,9 @@ class IdentityProvider:
 def identify(
     token: str, account: str, providers: list[IdentityProvider], now: float
 ) -> tuple[IdentityProvider, dict[str, Any]]:
-    """Who made ``token`` for a role of ``account``, and its claims.
+    """The provider that issued ``token`` for a role of ``account``, and the token's claims.
 
-    Raises:
-        AwsError: it does not hold.
+    :raises AwsError: the token is not valid.
     """
     try:
         _, claims = decode(token)
@@ -91,10 +92,9 @@ def encode(
 def decode(
     token: str, key: ec.EllipticCurvePublicKey | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims of a token, after a look at its signature if ``key`` is given.
+    """The header and the claims of a token, with its signature checked where ``key`` is given.
 
-    Raises:
-        ValueError: it is none, or another key signed it.
+    :raises ValueError: it is not a token, or another key signed it.
     """
     text, _, signature = token.rpartition(".")
     header, claims = (json.loads(_bytes(part)) for part in text.split("."))
@@ -109,7 +109,7 @@ def decode(
 
 
 def public_key(jwk: Mapping[str, str]) -> ec.EllipticCurvePublicKey:
-    """The key that a JSON Web Key shows (RFC 7517)."""
+    """The public key in a JSON Web Key (RFC 7517)."""
     x, y = (int.from_bytes(_bytes(jwk[name]), "big") for name in "xy")
     return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
 

@@ -1,24 +1,24 @@
 """The local STS: the test-suite's one fake, at the network's edge.
 
 A real HTTP server on loopback that real boto3 clients reach through
-``AWS_ENDPOINT_URL_STS`` or ``endpoint_url``. It flatters nobody: every
-signature is recomputed with botocore's own signer, every MFA code works once,
-sessions expire, and what STS forbids is refused in STS's words.
+``AWS_ENDPOINT_URL_STS`` or ``endpoint_url``. It is strict: every signature is
+recomputed with botocore's own signer, every MFA code works once, sessions expire,
+and a call that STS forbids is refused in STS's words.
 
-Start at :class:`LocalSts`, whose public methods are all a test needs;
-``local_iam.py`` has its users, MFA devices and roles, ``local_oidc.py`` web
-identities, ``sts_limits.py`` the schema, ``aws_wire.py`` HTTP and signatures. Run
-as a script it serves other processes, and prints where as one line of JSON.
+Start at :class:`LocalSts`: its public methods are all that a test needs.
+``local_iam.py`` has the users, MFA devices and roles, ``local_oidc.py`` the web
+identities, ``sts_limits.py`` the schema, ``aws_wire.py`` HTTP and signatures. As a
+script, this file serves other processes, and prints its address as one line of JSON.
 
-Requests that are signed for another service are held to the same checks, and
-answered with an empty success or that service's own kind of refusal.
+A request that is signed for another service passes the same checks. Its answer is an
+empty success, or a refusal in that service's form.
 
-Where the rules come from: the STS API reference and botocore's service model
+The sources of the rules: the STS API reference and botocore's service model
 (limits); RFC 6238 (codes); error texts from traces of the real service in
 public issue threads (aws/aws-cli#4648, #6325, #6676, 99designs/aws-vault#263,
 #676, kreuzwerker/awsu#27, y13i/sgviz#9, jlevers/selling-partner-api#278,
-boto/boto3#2598, sentry-kubernetes/charts#514, d2a4u/sqs4s#270). What none of
-them shows is called assumed where it stands.
+boto/boto3#2598, sentry-kubernetes/charts#514, d2a4u/sqs4s#270). A rule
+that none of them shows is called assumed in its place.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ _ROLE_ARN = re.compile(r"arn:[\w-]+:iam::(\d{12})?:role/[\w+=,.@/-]+", re.ASCII)
 
 @dataclass(frozen=True)
 class Call:
-    """One request that reached the server, in the order of the answers.
+    """One request that reached the server. ``LocalSts.calls`` has them in the order of the
+    responses.
 
-    ``outcome`` is ``"OK"``, the error code answered, ``"dropped"`` or
-    ``"garbage"``. A call whose answer was lost shows what was done, and has
-    ``answered`` False.
+    ``outcome`` is ``"OK"``, the error code of the response, ``"dropped"`` or ``"garbage"``. Where
+    the response was lost, ``outcome`` is what the server did, and ``answered`` is False.
     """
 
     service: str
@@ -122,14 +122,17 @@ class _Planned:
 
 
 class LocalSts:
-    """The service. Its time is ``time.time() + clock_offset``, so time_machine
-    moves it together with its clients, and ``clock_offset`` moves it alone.
+    """The service. Its time is ``time.time() + clock_offset``: time_machine moves the clocks of the
+    service and of its clients together, ``clock_offset`` moves the clock of the service alone.
 
     Every method may be called from any thread.
     """
 
     def __init__(self, *, latency: float = 0.0, control: str | None = None) -> None:
-        """Start serving; ``latency`` seconds pass before each answer of STS."""
+        """Start the server.
+
+        :param latency: seconds before each response of STS.
+        """
         self.latency = latency
         self.clock_offset = 0.0
         self.calls: list[Call] = []
@@ -156,10 +159,9 @@ class LocalSts:
         self.stop()
 
     def stop(self) -> None:
-        """Hang up on everybody and free the port.
+        """Close all connections and free the port.
 
-        Raises:
-            RuntimeError: a request made the fake itself fail.
+        :raises RuntimeError: a request made the fake itself fail.
         """
         self._stopping.set()
         self._server.shutdown()
@@ -173,8 +175,8 @@ class LocalSts:
         return time.time() + self.clock_offset
 
     def advance(self, seconds: float) -> None:
-        """Move STS's clock, and not its clients'. Beyond 15 minutes it refuses
-        their signatures, as STS does.
+        """Move STS's clock, but not the clocks of its clients. Beyond 15 minutes STS refuses their
+        signatures, as the real service does.
         """
         self.clock_offset += seconds
 
@@ -186,7 +188,7 @@ class LocalSts:
         partition: str = "aws",
         deny: Iterable[str] = (),
     ) -> User:
-        """A user with one access key and no MFA device yet."""
+        """A new user with one access key and without an MFA device."""
         user = User(self, f"arn:{partition}:iam::{account}:user/{name}", deny)
         self.users.append(user)
         return user
@@ -203,7 +205,7 @@ class LocalSts:
         external_id: str | None = None,
         max_session_duration: int = 3600,
     ) -> Role:
-        """A role; see :class:`Role` for its trust policy."""
+        """A new role; :class:`Role` explains its trust policy."""
         arn = arn_or_name
         if not arn.startswith("arn:"):
             arn = f"arn:{partition}:iam::{account}:role/{arn_or_name}"
@@ -219,21 +221,24 @@ class LocalSts:
         account: str = "111122223333",
         audience: str = "sts.amazonaws.com",
     ) -> IdentityProvider:
-        """An OpenID Connect provider; a role that trusts its ARN admits its tokens."""
+        """A new OpenID Connect provider. A role that trusts its ARN admits its tokens."""
         self.providers.append(IdentityProvider(account, host, audience))
         return self.providers[-1]
 
     def fail_next(
         self, how: Failure, times: int = 1, *, action: str | None = None, seconds: float = 0.0
     ) -> None:
-        """Spoil the next ``times`` calls of STS (of ``action`` only, if given).
-        ``seconds`` is the delay of ``"slow"``.
+        """Let the next ``times`` calls of STS fail, of ``action`` only if it is given. ``seconds``
+        is the delay of ``"slow"``.
         """
         with self.lock:
             self._planned.append(_Planned(how, times, action, seconds))
 
     def revoke(self, how: Revocation, access_key_id: str | None = None) -> int:
-        """End one key, or every session issued so far; returns how many ended."""
+        """End one key, or every session that was issued so far.
+
+        :return: how many ended.
+        """
         with self.lock:
             keys = [self._keys[access_key_id]] if access_key_id else list(self.sessions)
             for key in keys:
@@ -244,7 +249,7 @@ class LocalSts:
             return len(keys)
 
     def count(self, action: str | None = None, outcome: str | None = None) -> int:
-        """How many calls there were of ``action``, of ``outcome``, of both."""
+        """How many calls there were with this action and this outcome."""
         with self.lock:
             return sum(
                 action in (None, each.action) and outcome in (None, each.outcome)
@@ -254,8 +259,8 @@ class LocalSts:
     def issue(
         self, owner: User | Role, arn: str, user_id: str, seconds: int | None, mfa_at: float | None
     ) -> Key:
-        """A new key; a session's where ``seconds`` are given. An issue counts
-        from a whole second, since its expiry is told in whole seconds.
+        """A new access key, or the key of a new session where ``seconds`` is given. A session
+        begins at a whole second, because its expiry is a whole second.
         """
         with self.lock:
             issued = math.floor(self.now())
@@ -278,7 +283,7 @@ class LocalSts:
             return key
 
     def _serve(self, request: Request) -> Answer | None:
-        """Answer one request; None is to hang up without a word."""
+        """Answer one request. None closes the connection without an answer."""
         scope = AUTHORIZATION.match(request.headers.get("Authorization", ""))
         service = scope[4] if scope else "sts"
         params = query_params(request)
@@ -323,10 +328,10 @@ class LocalSts:
         return None
 
     def _authenticate(self, request: Request, scope: re.Match[str] | None) -> Key:
-        """The key that signed, if everything about it holds.
+        """The key that signed the request, if the key, its token and the signature are valid.
 
-        Key and token, expiry and revocation come before the signature, as
-        they do in the real service; that the date comes between is assumed.
+        Key, token, expiry and revocation are checked before the signature, as in the real service.
+        That the date is checked between them is assumed.
         """
         if scope is None:
             if request.headers.get("Authorization"):
@@ -365,7 +370,7 @@ class LocalSts:
         if how == "error":
             raise AwsError(500, "InternalFailure", _FAILURE)
         if action == "AssumeRoleWithWebIdentity":
-            # Needs no signature; that STS looks at none that is there is assumed.
+            # The call needs no signature. It is assumed that STS ignores a signature.
             result = self._assume_role_with_web_identity(params)
             return _success(how, action, result, request_id)
         key = self._authenticate(request, scope)
@@ -386,12 +391,12 @@ class LocalSts:
         return _success(how, action, actions[action](key, params), request_id)
 
     def _get_caller_identity(self, key: Key, _: Mapping[str, str]) -> dict[str, Any]:
-        """Needs no permission, so a deny policy does not stop it."""
+        """The call needs no permission, so a policy that denies it has no effect."""
         return {"Arn": key.arn, "UserId": key.user_id, "Account": key.owner.account}
 
     def _get_session_token(self, key: Key, params: Mapping[str, str]) -> dict[str, Any]:
-        """That a code is spent before a policy is asked is assumed: policies can
-        demand MFA, so it must be known by then.
+        """It is assumed that a code is spent before policies are evaluated: policies can demand
+        MFA, so STS must know about MFA by then.
         """
         seconds = validate(params, (), 900, 129600) or 43200
         if key.session_token is not None:
@@ -403,9 +408,9 @@ class LocalSts:
         return {"Credentials": _credentials(session)}
 
     def _assume_role(self, key: Key, params: Mapping[str, str]) -> dict[str, Any]:
-        """In the real service's order: the schema, then the role's maximum, then
-        the hour for temporary callers. That code and trust come between the
-        first two is assumed.
+        """Checked in the real service's order: the schema, the maximum of the role, the hour for
+        callers with temporary credentials. It is assumed that the code and the trust policy are
+        checked between the schema and the maximum.
         """
         seconds = validate(params, ("RoleArn", "RoleSessionName"), 900, 43200) or 3600
         packed = packed_percent(params)
@@ -430,7 +435,7 @@ class LocalSts:
         return result
 
     def _assume_role_with_web_identity(self, params: Mapping[str, str]) -> dict[str, Any]:
-        """That a token is judged before the role is looked for is assumed."""
+        """It is assumed that the token is judged before the role is looked up."""
         required = ("RoleArn", "RoleSessionName", "WebIdentityToken")
         seconds = validate(params, required, 900, 43200) or 3600
         arn = params["RoleArn"]
@@ -451,9 +456,7 @@ class LocalSts:
     def _role_session(
         self, role: Role, params: Mapping[str, str], seconds: int, *, chained: bool
     ) -> dict[str, Any]:
-        """What both ways into a role answer. The session carries no MFA context
-        of its own.
-        """
+        """The result of both ways to assume a role. The session carries no MFA context."""
         if seconds > role.max_session_duration:
             raise invalid(
                 "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
@@ -474,9 +477,9 @@ class LocalSts:
         }
 
     def _mfa(self, key: Key, params: Mapping[str, str]) -> float | None:
-        """Spend the call's code; the time of it, or None without one. Only a
-        user's own device counts: a role has none. That a user's session can
-        send a code is assumed.
+        """Spend the code of a call and return the time of that, or None for a call without a code.
+        Only a device of the calling user is accepted, and a role has no device. It is assumed that
+        the session of a user can send a code.
         """
         serial, code = params.get("SerialNumber"), params.get("TokenCode")
         if serial is None and code is None:
@@ -493,8 +496,8 @@ class LocalSts:
         return key.denied or (isinstance(key.owner, User) and action in key.owner.deny)
 
     def _control(self, order: Mapping[str, Any]) -> Answer:
-        """What another process may ask of a standalone server: ``advance`` (the
-        clock, seconds), ``code`` (a fresh one), ``counts`` (by action).
+        """Answer an order from another process to a standalone server: ``advance`` (the clock, by
+        seconds), ``code`` (a fresh one), ``counts`` (of calls, by action).
         """
         if not hmac.compare_digest(str(order.get("token")), str(self.control)):
             return Answer(403, "application/json", b"{}")
@@ -534,9 +537,8 @@ def _credentials(key: Key) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until SIGTERM, Ctrl-C or the end of the process that started us. One
-    line of JSON on stdout says where, and who may sign in; nothing else is
-    written anywhere.
+    """Serve until SIGTERM, Ctrl-C, or the end of the process that started this one. One line of
+    JSON on stdout gives the address and the credentials. Nothing else is written.
     """
     parser = argparse.ArgumentParser(description="A local STS for demos and tests.")
     parser.add_argument(

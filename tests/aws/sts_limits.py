@@ -1,4 +1,4 @@
-"""What STS demands of parameters before it looks at anything else."""
+"""The schema that STS checks parameters against before anything else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ _LIMITS: Mapping[str, tuple[int, int, str]] = {
 def validate(
     params: Mapping[str, str], required: Iterable[str], shortest: int, longest: int
 ) -> int | None:
-    """Hold ``params`` to the schema; the DurationSeconds asked for, if any."""
+    """Check ``params`` against the schema.
+
+    :return: the DurationSeconds that the call asks for, if any.
+    :raises AwsError: a parameter breaks the schema.
+    """
     faults: list[str] = []
 
     def fault(name: str, value: str, rule: str) -> None:
@@ -76,8 +80,8 @@ def validate(
 
 
 def packed_percent(params: Mapping[str, str]) -> int:
-    """PackedPolicySize, which is left out where nothing is packed. The real
-    packing is secret; this one only grows with what it holds.
+    """The PackedPolicySize of a response. AWS does not publish how it packs policies; this number
+    only grows with their size.
     """
     policy = params.get("Policy", "")
     try:
