@@ -75,6 +75,12 @@ def test_nothing_is_touched_before_the_first_access(path: Path) -> None:
     assert not path.parent.exists()
 
 
+def nested(value: Any, times: int) -> Any:
+    for _ in range(times):
+        value = {"a": value}
+    return value
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -85,6 +91,7 @@ def test_nothing_is_touched_before_the_first_access(path: Path) -> None:
         {"x": float("nan")},
         {"x": float("inf")},
         {"sentinel-secret": {1, 2}},
+        nested({"sentinel-secret": 1}, 100_000),
     ],
 )
 def test_refuses_what_json_cannot_hold(vault: Vault, value: Any) -> None:
