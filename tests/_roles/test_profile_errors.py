@@ -4,6 +4,7 @@ where it has one, else with ours, which names file, section and key.
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -395,3 +396,32 @@ def test_keys_that_slipped_into_a_setting_are_not_shown(
         rolevault.install(profile="prod")
     for shown in (str(raised.value), repr(raised.value), str(vars(raised.value))):
         assert alice.user.secret_access_key not in shown
+
+
+@pytest.mark.parametrize("region", ["eu-west-1 # home", "'eu-west-1'", '"eu-west-1"', "eu west"])
+@pytest.mark.parametrize("call", [rolevault.install, rolevault.session])
+def test_a_profiles_region_is_judged(
+    config: Config, role_a: Role, call: Callable[..., boto3.Session], region: str
+) -> None:
+    """A comment behind the value, quotes, a space: named with file and section."""
+    path = config(
+        f"[default]\nregion={region}\n[profile p]\nrole_arn={role_a.arn}\nsource_profile=base\n"
+        f"region={region}\n"
+    )
+    for options, section in (
+        ({"profile": "p"}, "profile p"),
+        ({"role_arn": role_a.arn}, "default"),
+    ):
+        with pytest.raises(ConfigurationError, match=re.escape(f"[{section}] of")) as caught:
+            call(**options)
+        assert caught.value.option == "region"
+        assert str(path) in str(caught.value) or "~/.aws/config" in str(caught.value)
+
+
+def test_the_environments_region_is_judged(
+    config: Config, role_a: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor of Windows leaves a CR in a ``.env``."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1\r")
+    with pytest.raises(ConfigurationError, match="the value of AWS_DEFAULT_REGION"):
+        rolevault.install(role_a.arn)

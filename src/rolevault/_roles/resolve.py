@@ -14,9 +14,11 @@ from botocore.exceptions import ProfileNotFound
 
 from rolevault import _botocore_private
 from rolevault._concurrency.fork_lock import IMPORT_LOCK
-from rolevault._roles.config_files import check_readable, sections
+from rolevault._roles import validation
+from rolevault._roles.config_files import check_readable, sections, setting_location
 from rolevault._roles.profile import (
     chosen_profile,
+    holds_other_settings,
     is_role,
     names_profile,
     require_role,
@@ -71,6 +73,7 @@ def resolve_role(role_arn: str | None, options: Options, session: botocore.sessi
     :param session: the session whose configuration is read.
     :raises ConfigurationError, BotoCoreError: what is wrong with the profile.
     """
+    _check_region(session)
     role = _merge(role_arn, options, session)
     _check_source(role, session, options.get("source_profile"))
     _log_surprises(role, session)
@@ -118,6 +121,29 @@ def _asks_for_user_session(given: Mapping[str, Any], found: Mapping[str, Any]) -
     """
     has_device = "mfa_serial" in given or "mfa_serial" in found
     return has_device and "role_arn" not in found and not given.keys() & _ROLE_ONLY
+
+
+def _check_region(session: botocore.session.Session) -> None:
+    """Judge the session's region: botocore would do so at the first request, and not say where
+    the region came from.
+
+    :raises ConfigurationError: a comment behind the value, for example, or quotes around it.
+    """
+    region = session.get_config_variable("region")
+    if not region:
+        return
+    try:
+        validation.region_name("region", region)
+    except ConfigurationError as error:
+        where = "It was given to the session."
+        if session.instance_variables().get("region") is None:
+            variable = "AWS_DEFAULT_REGION"
+            where = f"It stands in {setting_location(session, chosen_profile(session), 'region')}."
+            if os.environ.get(variable) == region:
+                where = f"It is the value of {variable}."
+        value = "<not shown>" if holds_other_settings(region) else error.value
+        rule = f"{error.rule} {where}"
+        raise ConfigurationError(option="region", value=value, rule=rule) from None
 
 
 def _check_source(role: Role, session: botocore.session.Session, option: str | None) -> None:
