@@ -2,12 +2,15 @@
 One sign-in at a time, over threads and processes; nobody waits who need not.
 """
 
+import gc
 import logging
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -308,6 +311,44 @@ print(seen, interrupts > 50)
 def test_ctrl_c_at_any_step_holds_up_nobody(python: Python) -> None:
     """Wherever it comes, no lock stays taken and no sign-in seems under way."""
     assert python(STORM).communicate(timeout=120) == ("[7] True\n", "")
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_work_that_forks_ends_in_the_child_too() -> None:
+    """A callback forks, and the child goes on: it has its result, and can call again."""
+    flight: single_flight.SingleFlight[int] = single_flight.SingleFlight()
+    parent, pids = os.getpid(), []
+
+    def work() -> int:
+        pids.append(os.fork())
+        return 7
+
+    try:
+        results = [flight.run("key", "a role", work), flight.run("key", "a role", lambda: 8)]
+    finally:
+        if os.getpid() != parent:
+            os._exit(0 if sys.exc_info()[0] is None and results == [7, 8] else 1)
+    assert results == [7, 8]
+    assert os.waitpid(pids[0], 0)[1] == 0
+
+
+def test_nothing_of_a_run_is_kept() -> None:
+    """What it returned or raised can hold secrets."""
+    flight: single_flight.SingleFlight[object] = single_flight.SingleFlight()
+
+    class SecretError(Exception):
+        pass
+
+    def fail() -> object:
+        raise SecretError
+
+    result = weakref.ref(flight.run("one", "a role", SecretError))
+    with pytest.raises(SecretError) as caught:
+        flight.run("two", "a role", fail)
+    error = weakref.ref(caught.value)
+    del caught
+    gc.collect()
+    assert (result(), error()) == (None, None)
 
 
 def test_waiting_threads_share_a_failure(

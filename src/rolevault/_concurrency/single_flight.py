@@ -83,8 +83,8 @@ class SingleFlight(Generic[T]):
                 raise
             finally:
                 with self._state_lock.lock:
-                    if self._calls.get(key) is mine:
-                        del self._calls[key]
+                    # A child that work() has forked has no calls yet.
+                    self._calls.pop(key, None)
             return mine.result
 
     def _current(self, key: Hashable, mine: _Call[T]) -> _Call[T]:
