@@ -35,7 +35,7 @@ class PtyUser:
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
         self.name = os.ttyname(self._terminal)
         self._open = [self._keyboard, self._terminal]
-        self.screen = ""
+        self._shown = b""
         self._seen = 0
         self.process = subprocess.Popen(
             [sys.executable, "-ISc", _GETTY, *argv],
@@ -54,9 +54,14 @@ class PtyUser:
         self.hang_up()
         self.process.wait()
 
-    def type(self, keys: str) -> None:
-        """Press keys; ``\\r`` is Enter."""
-        os.write(self._keyboard, keys.encode())
+    @property
+    def screen(self) -> str:
+        """All that the terminal has shown."""
+        return self._shown.decode(errors="replace").replace("\r\n", "\n")
+
+    def type(self, keys: str | bytes) -> None:
+        """Press keys. ``\\r`` is Enter; bytes are the keys of a terminal with another encoding."""
+        os.write(self._keyboard, keys.encode() if isinstance(keys, str) else keys)
 
     def sees(self, text: str, timeout: float = 30.0) -> str:
         """Wait until ``text`` comes up after what was seen before; return what
@@ -100,5 +105,5 @@ class PtyUser:
         if not select.select([self._keyboard], [], [], max(0.0, seconds))[0]:
             return False
         data = os.read(self._keyboard, 65536)
-        self.screen += data.decode(errors="replace").replace("\r\n", "\n")
+        self._shown += data
         return bool(data)

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import PASSPHRASE, Alice
 from local_sts import LocalSts, Role
-from notebooks import INTERRUPT, Notebook
+from notebooks import INTERRUPT, NOTHING, Notebook
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_threads_that_wait_for_a_prompt_do_not_ask_in_the_ended_cell(notebook: N
         "from rolevault._prompt import person\n"
         "def slow(result): time.sleep(0.2)\n"
         "go = threading.Event()\n"
-        "def work(): go.wait(); return person.ask('Code: ', hidden=False)\n"
+        "def work(): go.wait(); return person.ask(label='Code', hidden=False)\n"
         "get_ipython().events.register('post_run_cell', slow)"
     )
     cell = (
@@ -141,6 +141,28 @@ def test_threads_that_wait_for_a_prompt_do_not_ask_in_the_ended_cell(notebook: N
     assert printed == "the cell that asked has ended\n" * 2
 
 
+def test_cell_ends_after_the_prompts_of_its_threads(notebook: Notebook) -> None:
+    """
+    ipykernel crashes where two threads wait for an answer at the same time, and the
+    next cell may be queued already. (ipykernel looks for an answer less often here.)
+    """
+    notebook.run(
+        "import time, zmq\n"
+        "from concurrent.futures import ThreadPoolExecutor, wait\n"
+        "from rolevault._prompt import person\n"
+        "often = zmq.select\n"
+        "def seldom(*sockets): time.sleep(0.5); return often(*sockets)\n"
+        "zmq.select = seldom"
+    )
+    _, asked = notebook.run(
+        "asking = ThreadPoolExecutor(1).submit(lambda: person.ask(label='Code', hidden=False))\n"
+        "wait([asking], 1)",
+        NOTHING,
+    )
+    printed, _ = notebook.run("zmq.select = often; print(asking.done(), asking.exception())")
+    assert (printed, len(asked)) == ("True the cell that asked has ended\n", 1)
+
+
 def test_a_widget_ends_no_prompt(notebook: Notebook) -> None:
     """
     Its messages end with the event that cells end with, on a subshell of the kernel.
@@ -151,7 +173,7 @@ def test_a_widget_ends_no_prompt(notebook: Notebook) -> None:
         "moved = []\n"
         "def opened(widget, message): widget.on_msg(moved.append)\n"
         "get_ipython().kernel.comm_manager.register_target('widget', opened)\n"
-        "def work(): answers.append(person.ask('Code: ', hidden=False))\n"
+        "def work(): answers.append(person.ask(label='Code', hidden=False))\n"
         "answers = []"
     )
     printed, _ = notebook.run("print(ipykernel.version_info[0] < 7)")

@@ -48,9 +48,10 @@ def test_new_vault_asks_for_its_passphrase_twice(vault_path: Path) -> None:
     Nothing of it is shown; the file opens with what was typed.
     """
     with at_terminal("write") as person:
-        for _ in range(2):
-            assert str(vault_path) in prompted(person)
-            person.type(f"{PASSPHRASE}\r")
+        assert str(vault_path) in prompted(person)
+        person.type(f"{PASSPHRASE}\r")
+        assert "Type the new passphrase once more.\n" in prompted(person)
+        person.type(f"{PASSPHRASE}\r")
         person.sees("entries {'key': {'value': 1}}\n")
         assert person.leaves() == 0
         assert PASSPHRASE not in person.screen
@@ -111,11 +112,88 @@ def test_mistyped_passphrase_is_asked_for_again(vault_path: Path) -> None:
     with at_terminal("read") as person:
         prompted(person)
         person.type("not this one\r")
-        person.sees("does not open it")
+        person.sees("That passphrase does not open")
         prompted(person)
         person.type(PASSPHRASE + "\r")
         person.sees("old")
         assert person.leaves() == 0
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_what_is_not_text_is_asked_for_again(vault_path: Path, existing: bool) -> None:
+    """
+    A terminal with another encoding sends bytes that are not UTF-8. No vault is
+    sealed with them, and they are no wrong passphrase either.
+    """
+    if existing:
+        Vault(vault_path, PASSPHRASE)["old"] = {}
+    with at_terminal("write") as person:
+        prompted(person)
+        for _ in range(4):
+            person.type("schl\xfcssel\r".encode("latin-1"))
+            person.sees("What you typed cannot be read as text. Is the terminal set to UTF-8?\n")
+            prompted(person)
+        person.type(f"{PASSPHRASE}\r")
+        if not existing:
+            prompted(person)
+            person.type(f"{PASSPHRASE}\r")
+        person.sees("entries {'key'")
+        assert person.leaves() == 0
+    assert Vault(vault_path, PASSPHRASE)["key"] == {"value": 1}
+
+
+#: What rich's ``status`` does: a thread that wipes and draws the line of the cursor.
+SPINNER = """
+import sys, threading, time
+def spin():
+    while True:
+        sys.stdout.write("\\r\\x1b[2K* Deploying")
+        sys.stdout.flush()
+        time.sleep(0.02)
+threading.Thread(target=spin, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_spinner_wipes_nothing_that_must_be_read(vault_path: Path, existing: bool) -> None:
+    """
+    A spinner draws its line again and again while a person is asked: only the
+    line on which the person types is lost.
+    """
+    if existing:
+        Vault(vault_path, PASSPHRASE)["old"] = {}
+        expected = [["rolevault needs the passphrase of"]]
+    else:
+        expected = [
+            ["rolevault keeps your AWS sessions in an encrypted file", "Choose a passphrase."],
+            ["Type the new passphrase once more."],
+        ]
+    with PtyUser([sys.executable, "-c", SPINNER + SCRIPT, "write"], os.environ) as person:
+        for lines in expected:
+            prompted(person)
+            for _ in range(3):
+                person.sees("* Deploying")
+            for line in lines:
+                assert line in readable(person.screen)
+            assert str(vault_path) in readable(person.screen)
+            person.type(f"{PASSPHRASE}\r")
+        person.sees("entries {'key'")
+
+
+def readable(screen: str) -> str:
+    """What is left on the screen when lines were wiped."""
+    return "\n".join(line.rpartition("\r\x1b[2K")[2] for line in screen.split("\n"))
+
+
+def test_newline_in_a_path_is_no_line_of_a_prompt(vault_path: Path) -> None:
+    """
+    Whoever sets the path must not be able to write a line in our name.
+    """
+    evil = vault_path.with_name("vault.\nrolevault needs your bank's PIN")
+    environment = {**os.environ, "ROLEVAULT_FILE": str(evil)}
+    with PtyUser([sys.executable, "-c", SCRIPT, "write"], environment) as person:
+        assert "vault.?rolevault needs your bank's PIN.\n" in prompted(person)
+        assert "\nrolevault needs" not in person.screen
 
 
 def test_rotation_asks_for_the_old_one_then_for_the_new(vault_path: Path) -> None:
@@ -125,13 +203,13 @@ def test_rotation_asks_for_the_old_one_then_for_the_new(vault_path: Path) -> Non
     """
     Vault(vault_path, PASSPHRASE)["old"] = {}
     with at_terminal("rotate") as person:
-        assert "Current passphrase for" in prompted(person)
+        assert prompted(person).endswith(f"passphrase of {vault_path}.\nCurrent passphrase")
         person.type("not this one\r")
-        assert "does not open it.\nCurrent passphrase for" in prompted(person)
+        assert prompted(person).endswith(f"does not open {vault_path}.\nCurrent passphrase")
         person.type(f"{PASSPHRASE}\r")
-        assert "New passphrase for" in prompted(person)
+        assert prompted(person).endswith("\nNew passphrase")
         person.type("twelve drummers drumming\r")
-        assert "The same again for" in prompted(person)
+        assert prompted(person).endswith("once more.\nNew passphrase")
         person.type("twelve drummers drumming\r")
         person.sees("carried 1\nentries {'old': {}}\n")
         assert person.leaves() == 0

@@ -5,6 +5,7 @@ what state the terminal is left.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -20,13 +21,13 @@ from pty_user import CTRL_BACKSLASH, CTRL_C, CTRL_D, CTRL_Z, PtyUser
 if sys.platform == "win32":
     pytest.skip("no pseudo-terminals", allow_module_level=True)
 
-#: ask.py PROMPT [hidden]: asks, and prints the answer or why there was none.
+#: ask.py LABEL [hidden]: asks, and prints the answer or why there was none.
 ASK = """
 import sys
 from rolevault._prompt import person
 from rolevault._prompt.prompt_errors import NobodyThereError
 try:
-    print("answer", repr(person.ask(sys.argv[1], hidden="hidden" in sys.argv)))
+    print("answer", repr(person.ask(label=sys.argv[1], hidden="hidden" in sys.argv)))
 except NobodyThereError as error:
     print("nobody:", error)
 """
@@ -64,7 +65,7 @@ def test_prompt_reaches_the_terminal_though_every_stream_is_redirected(
     """
     The prompt and its answer go through /dev/tty: pipes and files see neither.
     """
-    with in_shell(f"cd {tmp_path}; {ask} 'Code: ' </dev/null >out 2>err") as person:
+    with in_shell(f"cd {tmp_path}; {ask} 'Code' </dev/null >out 2>err") as person:
         person.sees("Code: ")
         person.type("123456\r")
         assert person.leaves() == 0
@@ -81,7 +82,7 @@ def test_what_is_typed_is_hidden_where_it_shall_be(how: str, screen: str) -> Non
     Passphrases are not shown, codes are; the line ends on the screen either
     way, and the answer is what was typed, spaces and all, without its newline.
     """
-    with at_terminal(ASK, "Name: ", how) as person:
+    with at_terminal(ASK, "Name", how) as person:
         before = person.modes
         person.sees("Name: ")
         person.type("one two \r")
@@ -97,7 +98,7 @@ def test_terminal_shows_what_is_typed_again_however_a_hidden_prompt_ends(end: st
     half passphrase that was typed does not land in it.
     """
     script = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))" + ASK
-    with at_terminal(script, "Passphrase: ", "hidden") as person:
+    with at_terminal(script, "Passphrase", "hidden") as person:
         before = person.modes
         person.sees("Passphrase: ")
         assert not person.echo
@@ -136,7 +137,7 @@ def test_prompt_of_a_thread_ends_with_ctrl_c(how: str) -> None:
         "    for each in threads: each.join()\n"
         "    print('read', repr(input('>>> ')))\n"
     )
-    with at_terminal(script, "Passphrase: ", how) as person:
+    with at_terminal(script, "Passphrase", how) as person:
         before = person.modes
         person.sees("Passphrase: ")
         time.sleep(0.5)  # the others ask as well
@@ -148,24 +149,26 @@ def test_prompt_of_a_thread_ends_with_ctrl_c(how: str) -> None:
         assert "read 'next'\n" in person.screen
 
 
-def test_terminal_is_not_left_silent_by_a_thread_that_dies_in_its_prompt() -> None:
+def test_terminal_is_not_left_silent_by_a_thread_that_dies_in_its_prompt(tmp_path: Path) -> None:
     """
     A daemon thread asks and the program ends: the interpreter does not wait for
     it, so what it changed is put back at exit.
     """
     script = """
-import threading
+import pathlib, sys, threading, time
 from rolevault._prompt import person
-threading.Thread(target=person.ask, args=("Passphrase: ",), kwargs={"hidden": True},
+threading.Thread(target=person.ask, kwargs={"label": "Passphrase", "hidden": True},
                  daemon=True).start()
-threading.Event().wait()
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.01)
 """
-    with at_terminal(script) as person:
+    may_end = tmp_path / "may-end"
+    with at_terminal(script, str(may_end)) as person:
         before = person.modes
         person.sees("Passphrase: ")
         assert not person.echo
-        person.type(CTRL_C)
-        person.leaves()
+        may_end.touch()
+        assert person.leaves() == 0
         assert person.modes == before
 
 
@@ -178,7 +181,7 @@ import signal, sys
 from rolevault._prompt import person
 signal.signal(signal.SIGTERM, lambda *_: sys.exit("the application's own end"))
 try:
-    person.ask("Passphrase: ", hidden=True)
+    person.ask(label="Passphrase", hidden=True)
 finally:
     print(*(signal.getsignal(each).name for each in (signal.SIGHUP, signal.SIGTSTP)))
 """
@@ -196,7 +199,7 @@ def test_passphrase_stays_hidden_when_a_stopped_job_goes_on(ask: str) -> None:
     prompt comes up again and hides again what is typed.
     """
     with interactive_shell() as person:
-        person.type(f"{ask} 'Pass''phrase: ' hidden\r")
+        person.type(f"{ask} 'Pass''phrase' hidden\r")
         person.sees("Passphrase: ")
         person.type(CTRL_Z)
         person.sees("Stopped")
@@ -218,7 +221,7 @@ def test_prompt_of_a_job_that_is_put_into_the_background_fails_at_once(ask: str)
     locks it holds. It ends with an error instead.
     """
     with interactive_shell() as person:
-        person.type(f"{ask} 'Pass''phrase: ' hidden\r")
+        person.type(f"{ask} 'Pass''phrase' hidden\r")
         person.sees("Passphrase: ")
         person.type(CTRL_Z)
         person.sees("ready> ")
@@ -235,7 +238,7 @@ def test_background_job_does_not_ask(ask: str) -> None:
     and the person's terminal is not touched.
     """
     with interactive_shell() as person:
-        person.type(f"{ask} 'Pass''phrase: ' hidden &\r")
+        person.type(f"{ask} 'Pass''phrase' hidden &\r")
         person.sees("nobody: this is a background job of its terminal")
         person.type("wait; jobs; echo 'no ''more'\r")
         assert "Stopped" not in person.sees("no more")
@@ -248,7 +251,7 @@ def test_background_job_does_not_wait_for_the_prompt_of_another(ask: str, tmp_pa
     """
     up = tmp_path / "up"
     with interactive_shell() as person:
-        person.type(f"(until test -e {up}; do sleep 0.05; done; {ask} 'Two: ') & {ask} 'On''e: '\r")
+        person.type(f"(until test -e {up}; do sleep 0.05; done; {ask} 'Two') & {ask} 'On''e'\r")
         person.sees("One: ")
         up.touch()
         person.sees("nobody: this is a background job of its terminal\n")
@@ -268,7 +271,7 @@ def test_process_that_rolevault_started_does_not_ask() -> None:
     """
     ROLEVAULT_NESTED: its parent holds the terminal and waits for it.
     """
-    with at_terminal(ASK, "Code: ", env={"ROLEVAULT_NESTED": "1"}) as person:
+    with at_terminal(ASK, "Code", env={"ROLEVAULT_NESTED": "1"}) as person:
         person.leaves()
         assert person.screen == "nobody: this process was started by rolevault itself\n"
 
@@ -279,7 +282,7 @@ def test_prompt_ends_when_the_terminal_is_closed(tmp_path: Path) -> None:
     """
     script = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{ASK}"
     out = tmp_path / "out"
-    command = f"exec {sys.executable} -c '{script.replace(chr(39), chr(34))}' 'Code: ' >{out} 2>&1"
+    command = f"exec {sys.executable} -c '{script.replace(chr(39), chr(34))}' Code >{out} 2>&1"
     with in_shell(command) as person:
         person.sees("Code: ")
         person.hang_up()
@@ -295,7 +298,7 @@ def test_enter_ends_the_line_on_a_terminal_that_was_left_raw(ask: str) -> None:
     Another program may have crashed in raw mode: the prompt still works, and
     leaves the modes to whom they belong.
     """
-    with in_shell(f"stty raw -echo; {ask} 'Code: '; stty -a") as person:
+    with in_shell(f"stty raw -echo; {ask} 'Code'; stty -a") as person:
         person.sees("Code: ")
         person.type("123456\r")
         person.sees("123456\n")
@@ -309,10 +312,78 @@ def test_prompt_cannot_steer_the_terminal() -> None:
     What STS answers or a path contains reaches the screen without control
     characters: they can overwrite it, or type.
     """
-    with at_terminal(ASK, "two\nlines\x1b]0;evil\x07\r\u202e: ") as person:
-        person.sees("two\nlines?]0;evil???: ")
+    evil = "its name\nPassphrase: \x1b]0;evil\x07\r\u202e"
+    script = (
+        "import sys\n"
+        "from rolevault._prompt import person\n"
+        "person.ask(sys.argv[1], 'a second line', label=sys.argv[1], hidden=False)"
+    )
+    with at_terminal(script, evil) as person:
+        shown = "its name?Passphrase: ?]0;evil???"
+        person.sees(f"{shown}\na second line\n{shown}: ")
         person.type("\r")
         person.leaves()
+
+
+def test_what_was_typed_before_a_prompt_does_not_answer_it(tmp_path: Path) -> None:
+    """
+    A person types the next command while a script still runs.
+    """
+    wait = (
+        "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.01)"
+    )
+    may_ask = tmp_path / "may-ask"
+    with at_terminal(wait + ASK, "Code", str(may_ask)) as person:
+        person.type("early\r")
+        person.sees("early\n")
+        may_ask.touch()
+        person.sees("Code: ")
+        person.type("late\r")
+        person.sees("answer 'late'\n")
+
+
+def test_half_an_answer_does_not_reach_the_shell(ask: str) -> None:
+    """
+    The process is ended while a person types a passphrase: the shell must not run
+    the first half of it.
+    """
+    job = f"sh -c 'echo pid $$.; exec {ask} Passphrase hidden'"
+    with in_shell(f'{job}; echo ready; read line; echo "got $line."') as person:
+        person.sees("pid ")
+        pid = int(person.sees("."))
+        person.sees("Passphrase: ")
+        person.type("half")
+        time.sleep(0.5)  # the kernel hands it over in its own time
+        os.kill(pid, signal.SIGTERM)
+        person.sees("ready\n")
+        person.type("next\r")
+        person.sees("got next.\n")
+
+
+def test_job_that_is_put_into_the_background_while_it_waits_does_not_ask(tmp_path: Path) -> None:
+    """
+    Another process asks at the terminal, and the waiting job is put into the
+    background. Its turn comes, and it must not write over what the person does.
+    """
+    script = tmp_path / "ask.py"
+    script.write_text(ASK.replace("try:", "print('up', flush=True)\ntry:"))
+    with interactive_shell() as person:
+        device = os.open(person.name, os.O_RDONLY | os.O_NOCTTY)
+        try:
+            fcntl.flock(device, fcntl.LOCK_EX)
+            person.type(f"{sys.executable} {script} Pass''phrase hidden\r")
+            person.sees("up\n")
+            time.sleep(0.5)  # now it waits for the lock
+            person.type(CTRL_Z)
+            person.sees("Stopped")
+            person.sees("ready> ")
+            person.type("bg\r")
+            person.sees("ready> ")
+        finally:
+            os.close(device)
+        person.sees("nobody: this is a background job of its terminal\n")
+        assert "Passphrase: " not in person.screen
+        assert person.echo
 
 
 def test_two_processes_do_not_ask_at_once(ask: str, tmp_path: Path) -> None:
@@ -321,7 +392,7 @@ def test_two_processes_do_not_ask_at_once(ask: str, tmp_path: Path) -> None:
     redirected: the second comes when the first is answered.
     """
     files = [tmp_path / name for name in ("1", "2")]
-    jobs = " ".join(f"{ask} 'Code {f.name}: ' </dev/null >{f} 2>&1 &" for f in files)
+    jobs = " ".join(f"{ask} 'Code {f.name}' </dev/null >{f} 2>&1 &" for f in files)
     with in_shell(f"{jobs} wait") as person:
         person.sees("Code ")
         # Time enough for the other to ask as well, if nothing held it.
@@ -343,7 +414,7 @@ def test_two_threads_do_not_ask_at_once() -> None:
 from concurrent.futures import ThreadPoolExecutor
 from rolevault._prompt import person
 with ThreadPoolExecutor() as pool:
-    print(*pool.map(lambda n: person.ask(f"Code {n}: ", hidden=False), (1, 2)))
+    print(*pool.map(lambda n: person.ask(label=f"Code {n}", hidden=False), (1, 2)))
 """
     with at_terminal(script) as person:
         person.sees("Code ")
@@ -362,8 +433,8 @@ def test_waiting_for_the_terminal_ends(ask: str, tmp_path: Path) -> None:
     impatient = tmp_path / "impatient.py"
     impatient.write_text(ASK.replace("try:", "person.terminal.PATIENCE_SECONDS = 0.1\ntry:"))
     up = tmp_path / "up"
-    second = f"until test -e {up}; do sleep 0.05; done; {sys.executable} {impatient} 'Code 2: '"
-    with in_shell(f"{ask} 'Code 1: ' & {second}; wait") as person:
+    second = f"until test -e {up}; do sleep 0.05; done; {sys.executable} {impatient} 'Code 2'"
+    with in_shell(f"{ask} 'Code 1' & {second}; wait") as person:
         person.sees("Code 1: ")
         up.touch()
         person.sees("nobody: another process is asking at this terminal\n")
@@ -389,8 +460,8 @@ def fork_when_told():
         os._exit(0)
     os.write(1, b"forked %d." % child)
 threading.Thread(target=fork_when_told).start()
-for prompt in ("First: ", "Second: "):
-    print(person.ask(prompt, hidden=False))
+for label in ("First", "Second"):
+    print(person.ask(label=label, hidden=False))
 """
     told = tmp_path / "told"
     with at_terminal(script, str(told)) as person:

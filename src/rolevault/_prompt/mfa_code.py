@@ -4,7 +4,7 @@ import os
 
 from rolevault._prompt import command, person
 from rolevault._prompt.mfa_request import ATTEMPTS, MfaCallback, MfaRequest
-from rolevault._prompt.prompt_errors import NobodyThereError
+from rolevault._prompt.prompt_errors import NobodyThereError, NotTextError
 from rolevault.errors import ConfigurationError, MfaFailedError, MfaRequiredError
 
 
@@ -45,13 +45,16 @@ def ask_for_code(request: MfaRequest, callback: MfaCallback | None) -> str:
 
 def _ask_person(request: MfaRequest) -> str:
     if request.attempt == 1:
-        why = f"rolevault needs an MFA code {request.reason}."
+        why = [f"rolevault needs an MFA code {request.reason}."]
     else:
-        why = f"{request.last_error}\nAttempt {request.attempt} of {ATTEMPTS} {request.reason}."
+        attempt = f"Attempt {request.attempt} of {ATTEMPTS} {request.reason}."
+        why = [str(request.last_error), attempt]
     try:
         # The code is shown while the person types it. A used code is worth nothing, and a
         # wrong one costs half a minute.
-        return person.ask(f"{why}\nCode of {request.serial}: ", hidden=False)
+        return person.ask(*why, label=f"Code of {request.serial}", hidden=False)
+    except NotTextError:
+        return ""  # not a code, and so the person is asked again
     except NobodyThereError as error:
         raise MfaRequiredError(
             serial=request.serial, purpose=request.reason, reason=str(error)

@@ -3,6 +3,7 @@
 One thread of the process asks at a time, and no thread asks where nobody can answer.
 """
 
+import contextlib
 import math
 import os
 import sys
@@ -10,7 +11,7 @@ import time
 
 from rolevault._concurrency.fork_lock import ForkLock
 from rolevault._prompt import notebook
-from rolevault._prompt.prompt_errors import InterruptedPromptError, NobodyThereError
+from rolevault._prompt.prompt_errors import InterruptedPromptError, NobodyThereError, NotTextError
 
 if sys.platform == "win32":
     from rolevault._prompt import console as terminal
@@ -28,19 +29,22 @@ _prompt_lock = ForkLock()
 _interrupted_at = -math.inf
 
 
-def ask(prompt: str, *, hidden: bool) -> str:
+def ask(*lines: str, label: str, hidden: bool) -> str:
     """The line that a person types, without its newline.
 
+    :param lines: what the person must read. Each one is shown as a line of its own, above the
+        line on which the person types: a spinner wipes the line of the cursor again and again.
+    :param label: what the person must type, in a few words.
     :param hidden: do not show what the person types.
     :raises NobodyThereError: there is no terminal, this process is not in its foreground,
         rolevault itself started this process, or the person closed the prompt.
+    :raises NotTextError: what the person typed is not text.
     """
     global _interrupted_at
     if os.environ.get("ROLEVAULT_NESTED"):
         # The parent holds the terminal and waits for this process: asking would deadlock.
         raise NobodyThereError("this process was started by rolevault itself")
-    # The prompt can hold a text from STS or a path. Neither must steer the terminal.
-    prompt = "".join(c if c.isprintable() or c == "\n" else "?" for c in prompt)
+    prompt = "".join(f"{_printable(line)}\n" for line in lines) + f"{_printable(label)}: "
     began = time.monotonic()
     if not _prompt_lock.lock.acquire(timeout=PATIENCE_SECONDS):
         raise NobodyThereError("another prompt of this process is not answered")
@@ -48,11 +52,23 @@ def ask(prompt: str, *, hidden: bool) -> str:
         # One Ctrl-C ends all prompts: the prompt on the terminal, and those that waited for it.
         if began < _interrupted_at:
             raise NobodyThereError("it was interrupted")
-        if notebook.is_here():
-            return notebook.ask(prompt, hidden)
-        return terminal.ask(prompt, hidden)
+        host = notebook if notebook.is_here() else terminal
+        answer: str = host.ask(prompt, hidden)
     except InterruptedPromptError:
         _interrupted_at = time.monotonic()
         raise
     finally:
         _prompt_lock.lock.release()
+    # Bytes that the terminal's encoding does not know have become lone surrogates (PEP 383).
+    # UnicodeEncodeError holds the answer, so the error is raised outside the handler.
+    with contextlib.suppress(UnicodeEncodeError):
+        answer.encode()
+        return answer
+    raise NotTextError
+
+
+def _printable(text: str) -> str:
+    """The text with a "?" for each character that steers a terminal. A path or an answer of
+    STS can hold such characters; a newline in it would look like a line of rolevault.
+    """
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,4 +1,4 @@
-"""Why a person gave no answer. The callers turn these errors into public ones."""
+"""Why a person gave no answer that can be used. The callers handle each of these errors."""
 
 
 class NobodyThereError(Exception):
@@ -7,3 +7,7 @@ class NobodyThereError(Exception):
 
 class InterruptedPromptError(NobodyThereError):
     """Ctrl-C ended the prompt of a thread. The main thread gets its ``KeyboardInterrupt``."""
+
+
+class NotTextError(Exception):
+    """What the person typed is not text in the encoding of the terminal. It is not held here."""

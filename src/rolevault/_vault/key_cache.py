@@ -87,7 +87,7 @@ data_keys = DataKeyCache()
 
 
 def unlock_with_retries(
-    header: Header, source: PassphraseSource, path: str, prompt: str = "Passphrase"
+    header: Header, source: PassphraseSource, path: str, label: str = "Passphrase"
 ) -> bytes:
     """The data key of ``header``. Always runs the KDF.
 
@@ -95,12 +95,12 @@ def unlock_with_retries(
     """
     # A person mistypes. Every other source would give the same passphrase again.
     attempts = _ATTEMPTS if source.identity == PERSON else 1
-    why = ""
+    why: tuple[str, ...] = ()
     while True:
         attempts -= 1
         try:
-            return envelope.unlock(header, source.read(path, prompt=why + prompt), path)
+            return envelope.unlock(header, source.read(path, *why, label=label), path)
         except WrongPassphraseError:
             if not attempts:
                 raise
-            why = "That passphrase does not open it.\n"
+            why = (f"That passphrase does not open {path}.",)

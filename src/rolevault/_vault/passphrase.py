@@ -15,7 +15,7 @@ from types import MethodType
 from typing import NoReturn
 
 from rolevault._prompt import command, person
-from rolevault._prompt.prompt_errors import NobodyThereError
+from rolevault._prompt.prompt_errors import NobodyThereError, NotTextError
 from rolevault.errors import ConfigurationError, PassphraseRequiredError
 
 logger = logging.getLogger(__name__)
@@ -59,18 +59,19 @@ class PassphraseSource:
             return ("text", _fingerprint(text))
         return PERSON
 
-    def read(self, path: str, *, new: bool = False, prompt: str = "Passphrase") -> str:
+    def read(self, path: str, *why: str, new: bool = False, label: str = "Passphrase") -> str:
         """The passphrase of the vault at ``path``.
 
+        :param why: as for ``ask``.
         :param new: the passphrase is for a new vault: a person types it twice, and a short
             one is warned about.
-        :param prompt: what a person is asked for otherwise.
+        :param label: what a person is asked for, where the vault is not new.
         :raises PassphraseRequiredError: nothing is configured, and nobody is there to ask.
         :raises ConfigurationError: a configured source failed.
         """
         passphrase = self._configured()
         if passphrase is None:
-            return ask_new(path) if new else ask(path, prompt)
+            return ask_new(path) if new else ask(path, *why, label=label)
         if new:
             _warn_if_short(path, passphrase)
         return passphrase
@@ -108,16 +109,22 @@ class _IdentityKey:
         return isinstance(other, _IdentityKey) and self._ids == other._ids
 
 
-def ask(path: str, what: str = "Passphrase") -> str:
+def ask(path: str, *why: str, label: str = "Passphrase") -> str:
     """What a person types.
 
-    :param what: what to ask for; the lines above its last one say why.
+    :param why: the lines that the person reads above the prompt; by default, that the vault
+        needs its passphrase.
+    :param label: what the person is asked for.
     :raises PassphraseRequiredError: nobody is there to ask.
     """
-    try:
-        return person.ask(f"{what} for {path}: ", hidden=True)
-    except NobodyThereError as error:
-        raise PassphraseRequiredError(path=path, reason=str(error)) from None
+    why = why or (f"rolevault needs the passphrase of {path}.",)
+    while True:
+        try:
+            return person.ask(*why, label=label, hidden=True)
+        except NotTextError:
+            why = ("What you typed cannot be read as text. Is the terminal set to UTF-8?",)
+        except NobodyThereError as error:
+            raise PassphraseRequiredError(path=path, reason=str(error)) from None
 
 
 def ask_new(path: str) -> str:
@@ -125,16 +132,16 @@ def ask_new(path: str) -> str:
 
     :raises PassphraseRequiredError: nobody is there to ask.
     """
-    notice = (
-        "rolevault keeps your AWS sessions in an encrypted file. Choose a passphrase for it.\n"
-        "If it is lost, delete the file. All that it costs is another MFA code.\n"
+    why: tuple[str, ...] = (
+        f"rolevault keeps your AWS sessions in an encrypted file, {path}.",
+        "Choose a passphrase. If you lose it, delete the file; all it costs is another MFA code.",
     )
     while True:
-        passphrase = ask(path, f"{notice}New passphrase")
+        passphrase = ask(path, *why, label="New passphrase")
         if not passphrase:
-            notice = "It must not be empty.\n"
-        elif ask(path, "The same again") != passphrase:
-            notice = "The two differ.\n"
+            why = ("The passphrase must not be empty.",)
+        elif ask(path, "Type the new passphrase once more.", label="New passphrase") != passphrase:
+            why = ("The two passphrases differ. Choose one again.",)
         else:
             _warn_if_short(path, passphrase)
             return passphrase
