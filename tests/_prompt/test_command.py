@@ -70,6 +70,26 @@ def test_failed_command_is_not_asked_again(
     assert sts.calls == []
 
 
+@pytest.mark.parametrize("output", ["token 123456", "12345", "\\377"])
+def test_command_that_prints_no_code_is_not_asked_again(
+    sts: LocalSts, alice: Alice, role_a: Role, tmp_path: Path, output: str
+) -> None:
+    """
+    It would print the same again, and no device is at fault. The error is about
+    the command and does not show what it printed: that can be a secret.
+    """
+    log = tmp_path / "log"
+    command = sh(f"echo run >>{log}; printf '{output}'")
+    session = rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=command)
+    with pytest.raises(MfaFailedError, match="sh: it printed something other than six") as told:
+        rolevault.ensure(session)
+    assert str(told.value).endswith(" Run that command by hand to see what it needs.")
+    assert not [each for each in (output, "device") if each in str(told.value)]
+    assert told.value.__cause__ is told.value.__context__ is None
+    assert log.read_text() == "run\n"
+    assert sts.calls == []
+
+
 def test_no_shell_reads_the_command() -> None:
     """
     Arguments reach the program as they are.
@@ -150,6 +170,43 @@ def test_slow_command_is_ended_with_all_that_it_started(
     first, second = (int(line) for line in pids.read_text().split())
     assert comes_to_an_end(first)
     assert comes_to_an_end(second)
+
+
+RESTARTS = """
+import os, sys, time
+def start():
+    if os.fork() == 0:
+        with open(sys.argv[1], "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        time.sleep(1000)
+        os._exit(0)
+for _ in range(20):
+    start()
+while True:
+    os.wait()
+    start()
+"""
+
+
+def test_command_that_restarts_what_is_killed_is_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """
+    A supervisor must not start a process again while its processes are killed.
+    """
+    monkeypatch.setattr(_command, "TIMEOUT_SECONDS", 2.0)
+    file = tmp_path / "pids"
+    with pytest.raises(CommandFailedError, match="did not answer"):
+        run([sys.executable, "-c", RESTARTS, str(file)])
+    time.sleep(0.2)  # a new process would need some time to say so
+    pids = [int(line) for line in file.read_text().split()]
+    try:
+        assert len(pids) == 20
+        assert all(comes_to_an_end(pid) for pid in pids)
+    finally:
+        for pid in pids:
+            if not ended(pid):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_daemon_of_a_command_is_not_waited_for(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ STS as a wrong one, so a used code must be noticed before it is sent.
 
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
@@ -25,7 +24,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from rolevault._prompt.mfa_code import ask_for_code
+from rolevault._prompt.mfa_code import ask_for_code, is_code
 from rolevault._prompt.mfa_request import ATTEMPTS, MfaCallback, MfaRequest
 from rolevault._signin.session_store import SessionStore
 from rolevault._vault.canonical_json import digest
@@ -117,7 +116,7 @@ class MfaDevice:
             now = time.time()
             wait = math.ceil(STEP_SECONDS - now % STEP_SECONDS)
             lost = None
-            if not re.fullmatch(r"[0-9]{6}", code):
+            if not is_code(code):
                 last_error = "A code has six digits."
                 continue
             if _used_codes.has(self.serial, code, now):
