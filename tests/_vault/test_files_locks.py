@@ -2,6 +2,7 @@
 The vault's locks: who holds them, how long, and what is done under them.
 """
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable
@@ -131,3 +132,21 @@ def test_an_unreadable_lock_names_nobody(vault: Vault, monkeypatch: pytest.Monke
         os.truncate(vault.file.path.with_name("lock"), 0)
         with pytest.raises(VaultLockedError, match="another process"):
             vault["b"] = {}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The error says that locks are missing and what to do; the file is as it was."""
+    vault["a"] = {"n": 1}
+    before = vault.file.path.read_bytes()
+
+    def missing(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", missing)
+    with pytest.raises(OSError, match=r"has no locks .*ROLEVAULT_FILE"):
+        vault["b"] = {"n": 2}
+    assert vault.file.path.read_bytes() == before
+    assert dict(vault) == {"a": {"n": 1}}

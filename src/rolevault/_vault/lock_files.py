@@ -6,6 +6,7 @@ name.
 """
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from rolevault.errors import InsecureVaultError
 
 WRITE = "lock"
 SIGN_IN = tuple(f"lock.{digit:x}" for digit in range(16))
+
+#: What a file system without locks answers.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 _OPEN_SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -45,6 +49,7 @@ def hold(
     :param adopt: gives a new lock file to the owner of the directory.
     :param waiting: is told once which process holds the lock, where it is not free.
     :raises BusyError: the lock did not become free.
+    :raises OSError: the file system has no locks, or the file cannot be opened.
     :raises InsecureVaultError: what is at ``path`` is not a lock file.
     """
     with IMPORT_LOCK:
@@ -70,6 +75,14 @@ def hold(
             lock.acquire(timeout=seconds)
     except Timeout:
         raise BusyError(_holder(path)) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        reason = (
+            "this file system has no locks (flock), so nothing is written there. Name a file on "
+            "another file system with ROLEVAULT_FILE"
+        )
+        raise OSError(error.errno, reason, str(path)) from None
     try:
         yield
     finally:
