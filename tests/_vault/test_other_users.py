@@ -8,6 +8,7 @@ forks and that then give root up.
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -284,6 +285,31 @@ assert list(home.iterdir()) == []
 alice(lambda: path.parent.mkdir(mode=0o700))
 attempt(path)
 assert list(path.parent.iterdir()) == []
+""")
+
+
+def test_root_with_a_users_home_mounted_read_only(scene: Any) -> None:
+    """In a container: nothing can be made there, so nothing is refused, and what STS answers
+    serves from memory.
+    """
+    if subprocess.run(["unshare", "-m", "true"], check=False).returncode != 0:
+        pytest.skip("this root may not mount")
+    scene("""
+import ctypes, logging, subprocess
+logging.getLogger("rolevault").setLevel(logging.ERROR)  # of the warning, another test tells
+from rolevault._signin.session_store import SessionStore
+def work():
+    assert ctypes.CDLL(None).unshare(0x00020000) == 0  # CLONE_NEWNS
+    for words in ("--make-rprivate /", f"--bind {home} {home}", f"-o remount,bind,ro {home}"):
+        subprocess.run(["mount", *words.split()], check=True)
+    os.environ["HOME"] = str(home)
+    store = SessionStore(Vault(None, lambda: sys.exit("asked")))
+    assert not store.vault.file.usable()
+    store.ensure_openable()
+    store.write({"b": {"n": 1}})
+    assert store.read() == {"b": {"n": 1}}
+assert wait(fork(work)) == 0
+assert list(home.iterdir()) == []
 """)
 
 

@@ -6,6 +6,7 @@ judged, because group-writable homes are normal.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -103,6 +104,7 @@ class Location:
 
         :raises InsecureVaultError: as ``owner``; or root would create a vault among another
             user's files.
+        :raises OSError: it cannot be made.
         """
         directory = self.path.parent
         owner = self.owner()
@@ -111,10 +113,14 @@ class Location:
         if _POSIX and os.geteuid() == 0 and not os.path.lexists(self.path):
             above = (missing[-1] if missing else self.path).parent
             if (owner := os.stat(above).st_uid) != 0:
+                if not os.access(above, os.W_OK):
+                    # A mount that is read-only: nothing can be made, so nothing is refused.
+                    raise PermissionError(errno.EROFS, os.strerror(errno.EROFS), str(above))
                 raise _insecure(
                     self.path,
                     f"root would create it among the files of uid {owner}",
-                    "Run as that user, use sudo -H, or set ROLEVAULT_FILE.",
+                    "Run as that user (in a container: docker run --user), use sudo -H, or name a "
+                    "file in a directory of root's with ROLEVAULT_FILE.",
                 )
         for path in reversed(missing):
             with contextlib.suppress(FileExistsError):
