@@ -6,7 +6,11 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
+
 import rolevault
+from conftest import Alice, Config
+from local_iam import Role
 from rolevault._roles.role import Options
 
 ROOT = Path(__file__).parents[1]
@@ -68,3 +72,36 @@ def test_the_users_script_has_every_public_name_and_option() -> None:
     }
     options = {*Options.__annotations__, *inspect.signature(rolevault.install).parameters}
     assert options - {"role_arn", "options"} <= given
+
+
+def now_snippets() -> list[str]:
+    """The blocks of ``docs/migrating.md`` that say what to write now."""
+    text = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(# Now.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("snippet", now_snippets())
+def test_what_to_write_now_works(
+    snippet: str,
+    config: Config,
+    alice: Alice,
+    role_a: Role,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each snippet enters the role, without a code where the day has had one."""
+    config(
+        f"[profile prod]\nrole_arn={role_a.arn}\nsource_profile=base\nmfa_serial={alice.serial}\n"
+    )
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_PROFILE", "base")
+    rolevault.ensure(rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=alice))
+    exec(snippet, {"ROLE": role_a.arn, "MFA": alice.serial})  # noqa: S102  it is our own text
+    assert capsys.readouterr().out == f"{role_a.account}\n"
+    assert len(alice.requests) == 1
+
+
+def test_each_way_has_a_snippet() -> None:
+    """Each section of ``docs/migrating.md`` says what to write now."""
+    text = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
+    assert len(now_snippets()) == len(re.findall(r"^## ", text, re.MULTILINE)) == 7
