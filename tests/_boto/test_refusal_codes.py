@@ -1,8 +1,11 @@
 """Every code by which services refuse keys, in each protocol, heals; no other one does."""
 
+import gzip
 import re
+from pathlib import Path
 from typing import Any
 
+import botocore
 import botocore.session
 import pytest
 
@@ -55,7 +58,8 @@ def signers(web: Web, options: Options, service: str, operation: str, answer: An
     seen: list[str] = []
 
     def refuse(request: Request) -> Answer:
-        found = re.search(r"Credential=(\w+)/", request.headers["Authorization"])
+        signed = request.headers.get("Authorization") or request.body.decode()
+        found = re.search(r"(?:Credential|AWSAccessKeyId)=(\w+)", signed)
         assert found is not None
         seen.append(found[1])
         return answer
@@ -92,11 +96,18 @@ def test_a_refused_key_is_replaced(web: Web, options: Options, protocol: str, co
     assert len(set(seen)) == 2
 
 
+def test_a_key_of_signature_version_2(web: Web, options: Options) -> None:
+    """SimpleDB is told the key among the parameters, and not in a header."""
+    seen = signers(web, options, "sdb", "list_domains", query("InvalidClientTokenId"))
+    assert len(seen) == len(set(seen)) == 2
+
+
 def test_ec2_refuses_a_key_with_status_401(web: Web, options: Options) -> None:
     """``AuthFailure`` of EC2 has two meanings, and the status tells them apart."""
     code, status = EC2_REFUSAL
     assert len(signers(web, options, "ec2", "describe_regions", ec2(code, status))) == 2
-    assert len(signers(web, options, "ec2", "describe_regions", ec2(code, 403))) == 1
+    for other in (400, 403):
+        assert len(signers(web, options, "ec2", "describe_regions", ec2(code, other))) == 1
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "SignatureDoesNotMatch", "InvalidTokenException"])
@@ -105,15 +116,25 @@ def test_other_codes_are_left_alone(web: Web, options: Options, code: str) -> No
     assert len(signers(web, options, "iam", "list_users", query(code))) == 1
 
 
-def test_a_token_among_the_arguments_is_no_key(web: Web, options: Options) -> None:
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        ("Invalid Token: 'x'", 1),
+        ("The security token included in the request is invalid.", 2),
+    ],
+)
+def test_a_token_among_the_arguments_is_no_key(
+    web: Web, options: Options, message: str, sent: int
+) -> None:
     """``InvalidToken`` of Step Functions is about a task's token: one request, and the session
-    stays.
+    stays. AWS's own words about the key of a request count, whatever an operation declares.
     """
-    seen: list[Request] = []
+    keys: list[str] = []
 
     def refuse(request: Request) -> Answer:
-        seen.append(request)
-        return json("InvalidToken")
+        keys.append(request.headers["Authorization"].partition("/")[0])
+        body = f'{{"__type":"com.amazonaws.swf.service#InvalidToken","message":"{message}"}}'
+        return Answer(400, JSON, body.encode())
 
     web.answers["/"] = refuse
     client = rolevault.session(**options).client(
@@ -121,4 +142,16 @@ def test_a_token_among_the_arguments_is_no_key(web: Web, options: Options) -> No
     )
     with pytest.raises(client.exceptions.InvalidToken):
         client.send_task_heartbeat(taskToken="x")
-    assert len(seen) == 1
+    assert len(keys) == len(set(keys)) == sent
+
+
+def test_every_protocol_is_among_them() -> None:
+    """No service of this botocore has a protocol that the tests leave out."""
+    protocols = set()
+    for path in Path(botocore.__file__).parent.glob("data/*/*/service-2.json*"):
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            found = re.search(rb'"protocol":\s*"([^"]+)"', file.read(4096))
+        assert found is not None
+        protocols.add(found[1].decode())
+    assert len(protocols) >= 5
+    assert protocols <= set(PROTOCOLS)

@@ -39,6 +39,7 @@ CALLS: list[tuple[str, str, Any, dict[str, Any]]] = [
     ("expired", "s3", "head_object", {"Bucket": "bucket", "Key": "key"}),
     ("expired", "s3", "head_bucket", {"Bucket": "bucket"}),
     ("expired", "ec2", "describe_regions", {}),
+    ("invalid", "ec2", "describe_regions", {}),
     ("expired", "dynamodb", "list_tables", {}),
     ("invalid", "dynamodb", "list_tables", {}),
     ("expired", "sns", "list_topics", {}),

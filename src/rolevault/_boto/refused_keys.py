@@ -20,8 +20,9 @@ logger = logging.getLogger(__name__)
 #: What services call keys that have ended or that they do not know, each with its source: AWS's
 #: common errors (https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html), S3's
 #: list (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html), or EC2's
-#: (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html). What revoked
-#: sessions get is AccessDenied, which has other causes too.
+#: (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html). aws-sdk-go
+#: (``aws/request/retryer.go``) and aws-sdk-ruby (``retries/error_inspector.rb``) refresh their
+#: credentials for most of them. A revoked session gets AccessDenied, which has other causes too.
 REFUSALS = {
     "ExpiredToken": "S3, and the Query protocol of STS",
     "ExpiredTokenException": "common errors: the JSON, REST-JSON and CBOR protocols",
@@ -29,16 +30,26 @@ REFUSALS = {
     "InvalidClientTokenId": "common errors: the Query protocol",
     "InvalidToken": "S3",
     "RequestExpired": "EC2, for a session that has ended",
+    "TokenRefreshRequired": "S3",
     "UnrecognizedClientException": "common errors: the JSON, REST-JSON and CBOR protocols",
 }
 
-#: EC2's code for keys that it does not know, with status 401. With another status it means that
-#: a resource belongs to somebody else (https://github.com/boto/boto3/issues/2529).
+#: EC2's code for keys that it does not know, with status 401
+#: (https://github.com/boto/boto3/issues/2529). With status 400 the code means that a resource
+#: belongs to another account (https://github.com/Orange-Cyberdefense/GOAD/issues/304).
 EC2_REFUSAL = ("AuthFailure", 401)
 
-#: Where an operation declares one of these itself, it means a token among its arguments, as
-#: ``InvalidToken`` of Step Functions does.
+#: Codes that some operations declare themselves, about a token among their arguments:
+#: ``InvalidToken`` of Step Functions (a task), ``ExpiredTokenException`` of AWS Marketplace (a
+#: buyer). There the code is about the key only if the message says so, in the words that AWS
+#: has for the key of a request in every protocol.
 _TOKENS = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidToken"})
+_ABOUT_THE_KEY = "security token included in the request"
+
+# botocore's models declare many more errors with such names, and none of them counts. They are
+# about permissions (``NotAuthorizedException``, ``UnauthorizedException``,
+# ``ForbiddenException``), about other credentials (``InvalidCredentialsException`` of
+# ElastiCache) or about pages (``InvalidNextToken``).
 
 _KEY = "rolevault_access_key_id"
 _RESENT = "rolevault_resent"
@@ -78,7 +89,11 @@ class RefusedKeyRetry:
         header = request.headers.get("Authorization", "")
         text = header.decode("ascii", "replace") if isinstance(header, bytes) else str(header)
         found = _ACCESS_KEY_ID.search(text)
-        request.context[_KEY] = found[1] if found else None
+        key = found[1] if found else None
+        if key is None and isinstance(request.data, dict):
+            # Signature version 2, of SimpleDB, puts the key among the parameters.
+            key = request.data.get("AWSAccessKeyId")
+        request.context[_KEY] = key
 
     def is_refusal(self, event: dict[str, Any]) -> bool:
         """Whether a service refused the key of a request for the first time. No file is
@@ -121,14 +136,16 @@ class RefusedKeyRetry:
 def _is_refused(http: Any, parsed: Any, operation: Any) -> bool:
     if http.status_code < 400 or not isinstance(parsed, dict):
         return False
-    code = parsed.get("Error", {}).get("Code")
+    error = parsed.get("Error", {})
+    code = error.get("Code")
     if (code, http.status_code) == EC2_REFUSAL:
         return True
     if code in REFUSALS:
         declared = {
             name for shape in operation.error_shapes for name in (shape.name, shape.error_code)
         }
-        return not (code in _TOKENS and code in declared)
+        is_about_argument = code in _TOKENS and code in declared
+        return not is_about_argument or _ABOUT_THE_KEY in str(error.get("Message"))
     # S3 answers HEAD without a body, and so without a code: it says only 400
     # (https://github.com/boto/boto3/issues/2598).
     return bool(http.status_code == 400 and operation.http.get("method") == "HEAD")
