@@ -1,6 +1,4 @@
-"""
-A real Jupyter kernel, driven as a frontend drives it.
-"""
+"""A real Jupyter kernel, driven as a frontend drives it."""
 
 import os
 from collections.abc import Callable
@@ -12,14 +10,14 @@ import pytest
 pytest.importorskip("ipykernel", reason="no ipykernel here: notebooks are not tested")
 manager = pytest.importorskip("jupyter_client.manager", reason="no jupyter_client here")
 
-#: What a person does at a prompt beside typing an answer.
+#: What a person can do at a prompt, other than type an answer.
 INTERRUPT, NOTHING = "<interrupt>", "<nothing>"
 
 Answer = str | Callable[[], str]
 
 
 class Notebook:
-    """A kernel, and the person before its frontend."""
+    """A kernel, and the person at its frontend."""
 
     def __init__(self, directory: Path) -> None:
         environment = {**os.environ, "HOME": str(directory), "IPYTHONDIR": str(directory)}
@@ -37,9 +35,7 @@ class Notebook:
         self._kernel.cleanup_resources()
 
     def move_widget(self) -> None:
-        """
-        Send what JupyterLab sends for a widget while a cell runs: to a subshell.
-        """
+        """Send what JupyterLab sends for a widget while a cell runs: two messages to a subshell."""
         session = self._client.session
         self._client.control_channel.send(session.msg("create_subshell_request", {}))
         subshell = self._client.get_control_msg(timeout=30)["content"]["subshell_id"]
@@ -50,10 +46,10 @@ class Notebook:
             self._client.shell_channel.send(message)
 
     def run(self, cell: str, *answers: Answer, allow_stdin: bool = True) -> tuple[str, list[Any]]:
-        """
-        Run a cell, type the answers to what it asks; what it printed, with the
-        name and text of the error that ended it, and what it asked. A callable
-        does something else first, and gives the answer.
+        """Run a cell and type the answers to its prompts.
+
+        :param answers: a callable does something else first, and returns the answer.
+        :returns: what the cell printed, with the name and the text of its error; and its prompts.
         """
         typed = list(answers)
         asked: list[Any] = []

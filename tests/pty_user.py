@@ -1,6 +1,6 @@
-"""A person at a terminal: a real pseudo-terminal with a process of its own session
-behind it. What the process writes is on the ``screen``; what the person types
-arrives as from a keyboard, Ctrl-C and Ctrl-Z included.
+"""A person at a terminal: a real pseudo-terminal, and a process for which it is the controlling
+terminal. ``screen`` is all that the process has shown. What the person types arrives as from a
+keyboard, Ctrl-C and Ctrl-Z included.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 
 CTRL_C, CTRL_D, CTRL_Z, CTRL_BACKSLASH = "\x03", "\x04", "\x1a", "\x1c"
 
-#: Makes its stdin the controlling terminal, then becomes the program. Not
-#: ``pty.fork``: this process has threads.
+#: Makes its stdin the controlling terminal, then becomes the program. ``pty.fork()`` does not
+#: serve, because the process of the tests has threads.
 _GETTY = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
     "os.execvp(sys.argv[1], sys.argv[1:])"
@@ -27,10 +27,12 @@ _GETTY = (
 
 
 class PtyUser:
-    """A program on a terminal of its own, and who sits there. Ends both when left."""
+    """A program at a terminal, and the person who uses it. The end of the ``with`` block ends the
+    program.
+    """
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        # The terminal outlives its programs here, so that its modes can be looked at.
+        # The terminal stays open after the program's end, so that a test can read its modes.
         self._keyboard, self._terminal = pty.openpty()
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
         self.name = os.ttyname(self._terminal)
@@ -64,8 +66,8 @@ class PtyUser:
         os.write(self._keyboard, keys.encode() if isinstance(keys, str) else keys)
 
     def sees(self, text: str, timeout: float = 30.0) -> str:
-        """Wait until ``text`` comes up after what was seen before; return what
-        came up until then.
+        """Wait until ``text`` is shown, after all that was seen before. Return what was shown
+        before it.
         """
         until = time.monotonic() + timeout
         while (at := self.screen.find(text, self._seen)) < 0:
@@ -87,7 +89,7 @@ class PtyUser:
 
     @property
     def modes(self) -> list[object]:
-        """The terminal's, as ``termios`` has them."""
+        """The modes of the terminal, as ``termios.tcgetattr()`` returns them."""
         return list(termios.tcgetattr(self._terminal))
 
     @property
@@ -101,7 +103,7 @@ class PtyUser:
             os.close(self._open.pop())
 
     def _read(self, seconds: float) -> bool:
-        """Take what is there, or wait for it; False when time is up."""
+        """Read what the terminal shows within some seconds. False when nothing came."""
         if not select.select([self._keyboard], [], [], max(0.0, seconds))[0]:
             return False
         data = os.read(self._keyboard, 65536)

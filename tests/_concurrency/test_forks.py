@@ -1,6 +1,4 @@
-"""
-Forked children: no lock of a thread that they do not have holds them up.
-"""
+"""Forks: no lock of the parent's threads holds up the child."""
 
 import ast
 import os
@@ -53,11 +51,13 @@ def test_children_keep_working(
     method: str,
     uses: int,
 ) -> None:
-    """Forked or spawned, and the parent as well; nobody is asked, STS is not called again."""
+    """A forked or spawned child signs, and so does its parent. Nobody is asked, and STS is not
+    called again.
+    """
     account_of(enter(role_a))
     script = tmp_path / "family.py"
     script.write_text(FAMILY)
-    # A file: a spawned child imports it again.
+    # A spawned child imports this file again.
     command = [sys.executable, str(script), role_a.arn, alice.serial, method]
     environment = {**os.environ, "PYTHONWARNINGS": WARNINGS}
     family = subprocess.run(
@@ -70,7 +70,7 @@ def test_children_keep_working(
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_no_lock_crosses_a_fork(alice: Alice, role_a: Role, enter: Enter) -> None:
-    """A child forked while another thread signs in is not held up by its locks."""
+    """A thread of the parent signs in during the fork. Its locks do not hold up the child."""
     valid = enter(role_a)
     key_of(valid)
     typist = Typist(alice)
@@ -85,7 +85,7 @@ def test_no_lock_crosses_a_fork(alice: Alice, role_a: Role, enter: Enter) -> Non
         if pid == 0:
             try:
                 signal.alarm(20)
-                # In hand, from the vault, and from STS through the MFA session.
+                # From memory, from the vault, and from STS through the MFA session.
                 assert key_of(valid) == key_of(enter(role_a))
                 assert key_of(cold)
                 os._exit(0)
@@ -98,7 +98,7 @@ def test_no_lock_crosses_a_fork(alice: Alice, role_a: Role, enter: Enter) -> Non
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_held_lock_is_free_in_a_forked_child() -> None:
-    """Its holder is a thread that the child does not have."""
+    """The child does not have the thread that holds the lock."""
     lock, held, done = fork_lock.ForkLock(), threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -129,7 +129,7 @@ session = rolevault.install(arn, mfa_serial=serial)
 held, done = threading.Event(), threading.Event()
 
 def hold():
-    # As a thread that builds a chain or resolves a source when the process forks.
+    # Like a thread that builds a chain or resolves a source.
     provider = session._session.get_component("credential_provider").providers[0]
     with install._install_lock.lock, installation._state_lock.lock, provider._load_lock.lock:
         held.set()
@@ -149,9 +149,9 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def test_a_child_can_install_again(options: Options, alice: Alice, python: Python) -> None:
-    """What a thread of the parent holds at that moment, the child can take."""
+    """A thread of the parent holds the locks of the installation during the fork."""
     rolevault.ensure(rolevault.session(**options))
-    # Python 3.12 and later warn of every fork beside a thread, which is the point here.
+    # Python 3.12 and later warn of a fork while there are other threads: the case here.
     script = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n" + FORK
     output, errors = python(script, options["role_arn"], alice.serial).communicate(timeout=60)
     assert output.strip() == "0", errors
@@ -192,7 +192,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 def test_a_child_of_a_process_that_imports(
     options: Options, alice: Alice, python: Python, late: str
 ) -> None:
-    """What a thread of the parent is importing at that moment, the child can import."""
+    """The child can import the module that a thread of the parent is importing during the fork."""
     rolevault.ensure(rolevault.session(**options))
     arguments = (late, options["role_arn"], alice.serial)
     assert python(LATE, *arguments).communicate(timeout=60) == ("0\n", "")
@@ -219,12 +219,12 @@ for delay in (0.001, 0.02, 0.04, 0.06):
 
 
 def test_a_child_of_a_process_that_derives_a_key(python: Python) -> None:
-    """OpenSSL's threads for the lanes are the parent's; the child has its own."""
+    """The child can derive a key, although OpenSSL's threads are the parent's."""
     assert python(DERIVES).communicate(timeout=120) == ("0\n" * 4, "")
 
 
 def test_late_imports_are_held() -> None:
-    """Each import inside a function stands under the lock that a fork waits for."""
+    """Each import inside a function is made under the lock that a fork waits for."""
     for path in Path(rolevault.__file__).parent.rglob("*.py"):
         tree = ast.parse(path.read_text())
         held = {

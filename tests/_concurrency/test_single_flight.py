@@ -1,5 +1,5 @@
-"""
-One sign-in at a time, over threads and processes; nobody waits who need not.
+"""One sign-in at a time, over threads and processes. Only callers that need the same sign-in wait
+for it.
 """
 
 import gc
@@ -25,7 +25,7 @@ from local_sts import LocalSts
 from rolevault import MfaRequest, SignInTimeoutError
 from rolevault._concurrency import single_flight
 
-#: Real processes, forked from a warm one, so that they start together and soon.
+#: Real processes, forked from one that has imported everything, so that they start together.
 HERD = """
 import os, sys, threading, time, traceback
 import boto3, rolevault
@@ -73,7 +73,7 @@ os.close(go)
 sys.exit(sum(os.waitpid(pid, 0)[1] != 0 for pid in pids))
 """
 
-#: Signs in, and says so; its person says "asked" and then types nothing.
+#: Signs in with a callback that prints "asked" and gives no answer.
 SLOW_TYPIST = """
 import sys, time, rolevault
 def code(request):
@@ -95,9 +95,8 @@ def test_a_thundering_herd(
     tmp_path: Path,
     turn: int,
 ) -> None:
-    """
-    20 processes with 16 threads each on a cold vault: one prompt, one
-    GetSessionToken, one AssumeRole a role.
+    """20 processes of 16 threads each start with an empty vault: one prompt, one GetSessionToken,
+    and one AssumeRole for each role.
     """
     asked = tmp_path / "asked"
     herd = python(
@@ -115,7 +114,7 @@ def test_a_thundering_herd(
 def test_sixteen_threads_that_call_boto3_first_thing(
     sts: LocalSts, alice: Alice, role_a: Role
 ) -> None:
-    """No default session yet, and all threads make their client at once: one prompt."""
+    """There is no default session yet, and all threads make their client at once: one prompt."""
     rolevault.install(
         role_a.arn, mfa_serial=alice.serial, mfa_callback=alice, region_name="eu-west-1"
     )
@@ -139,9 +138,8 @@ def test_nobody_waits_for_a_person_without_need(
     clock: time_machine.Traveller,
     python: Python,
 ) -> None:
-    """
-    While somebody types a code for one role, this process renews others
-    silently, another process enters a cold one, and all read the vault.
+    """While a person types a code for one role, this process renews another role, another process
+    enters a third one, and both read the vault.
     """
     long = sts.add_role("Long", trusts=[alice.user], mfa=True, max_session_duration=7200)
     new = sts.add_role("New", account="5" * 12, trusts=[alice.user], mfa=True)
@@ -189,7 +187,9 @@ def test_a_waiter_says_for_whom_and_gives_up(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It logs the holder's pid, and raises SignInTimeoutError when its patience ends."""
+    """A waiting process logs the pid of the process that signs in, and raises SignInTimeoutError
+    in the end.
+    """
     holder = _ask_and_hang(python, role_a, alice)
     monkeypatch.setattr(single_flight, "WAIT_SECONDS", 0.2)
     with pytest.raises(SignInTimeoutError, match=f"process {holder.pid}.*{role_b.account}"):
@@ -208,7 +208,7 @@ def test_a_holder_that_ends_frees_the_next(
     caplog: pytest.LogCaptureFixture,
     sent: signal.Signals,
 ) -> None:
-    """Killed, or its person pressed Ctrl-C: the next waiter prompts."""
+    """The process that asks is killed or interrupted: the process that waited asks."""
     holder = _ask_and_hang(python, role_a, alice)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(key_of, enter(role_a))
@@ -224,7 +224,7 @@ def test_a_holder_that_ends_frees_the_next(
 def test_a_forked_child_does_not_keep_the_lock_of_a_killed_holder(
     alice: Alice, role_a: Role, enter: Enter, python: Python
 ) -> None:
-    """The holder forks while its person types, and is killed: its child holds nothing."""
+    """A process forks while it asks, and is killed. Its child does not hold the lock."""
     script = SLOW_TYPIST.replace(
         "    time.sleep(100)",
         "    if os.fork() == 0:\n"
@@ -244,7 +244,7 @@ def test_ctrl_c_in_one_thread_is_not_anothers(
     enter: Enter,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The thread whose person pressed Ctrl-C gets it; the next one asks."""
+    """Ctrl-C ends the callback of one thread: this thread gets it, and the next thread asks."""
     asked, go = threading.Event(), threading.Event()
 
     def interrupted_once(request: MfaRequest) -> str:
@@ -309,13 +309,13 @@ print(seen, interrupts > 50)
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signals here")
 def test_ctrl_c_at_any_step_holds_up_nobody(python: Python) -> None:
-    """Wherever it comes, no lock stays taken and no sign-in seems under way."""
+    """Wherever Ctrl-C arrives, no lock stays locked and no later call waits for the ended one."""
     assert python(STORM).communicate(timeout=120) == ("[7] True\n", "")
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_work_that_forks_ends_in_the_child_too() -> None:
-    """A callback forks, and the child goes on: it has its result, and can call again."""
+    """A callback forks, and the child goes on: it gets the result, and can call again."""
     flight: single_flight.SingleFlight[int] = single_flight.SingleFlight()
     parent, pids = os.getpid(), []
 
@@ -333,7 +333,7 @@ def test_work_that_forks_ends_in_the_child_too() -> None:
 
 
 def test_nothing_of_a_run_is_kept() -> None:
-    """What it returned or raised can hold secrets."""
+    """The result of a run, or its error, can hold secrets."""
     flight: single_flight.SingleFlight[object] = single_flight.SingleFlight()
 
     class SecretError(Exception):
@@ -358,9 +358,8 @@ def test_waiting_threads_share_a_failure(
     enter: Enter,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """
-    Threads that wait for a sign-in get its error, and cause no second call; the
-    next one tries again.
+    """Threads that wait for a sign-in get its error and do not call STS. The next call tries
+    again.
     """
     trusts, role_a.trusts = role_a.trusts, []
     typist = Typist(alice)
@@ -389,7 +388,9 @@ def test_a_callback_that_needs_what_it_helps_with(
     options: dict[str, int],
     refresh: bool,
 ) -> None:
-    """It gets an error at once instead of a deadlock, and the sign-in goes on."""
+    """A callback that uses the session which calls it gets an error and not a deadlock. The
+    sign-in goes on.
+    """
     errors: list[SignInTimeoutError] = []
 
     def circular(request: MfaRequest) -> str:
@@ -428,7 +429,9 @@ def test_in_memory_no_file_is_opened_and_no_system_call_made(
     python: Python,
     tmp_path: Path,
 ) -> None:
-    """Signing with credentials in memory: Python audits nothing, and strace sees nothing."""
+    """Keys in memory sign without an event of Python's audit and without a system call that
+    strace sees.
+    """
     account_of(enter(role_a))
     output, errors = python(HOT, role_a.arn, alice.serial).communicate()
     assert (output, errors) == ("[]\n", "")

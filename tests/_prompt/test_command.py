@@ -1,6 +1,5 @@
-"""
-Commands that print a code or a passphrase: how they are run, what they inherit,
-and that none of them holds us up.
+"""Commands that print a code or a passphrase: how they are run, what they inherit, and how they
+are ended.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def sh(script: str) -> list[str]:
 
 
 def ended(pid: int) -> bool:
-    """Whether a process is gone; a zombie is, whoever must still collect it."""
+    """Whether a process has ended. A zombie has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -45,9 +44,7 @@ def comes_to_an_end(pid: int) -> bool:
 
 
 def test_command_signs_in(sts: LocalSts, alice: Alice, role_a: Role) -> None:
-    """
-    mfa_callback as a list of strings is a command that prints the code.
-    """
+    """A list of strings as ``mfa_callback`` is a command that prints the code."""
     command = ["printf", "%s\n", alice.device.fresh_code()]
     session = rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=command)
     assert account_of(session) == role_a.account
@@ -56,10 +53,7 @@ def test_command_signs_in(sts: LocalSts, alice: Alice, role_a: Role) -> None:
 def test_failed_command_is_not_asked_again(
     sts: LocalSts, alice: Alice, role_a: Role, tmp_path: Path
 ) -> None:
-    """
-    It would fail again. The error carries what it said on stderr, and no code
-    is sent.
-    """
+    """The command would fail again. The error quotes the command's stderr, and no code is sent."""
     log = tmp_path / "log"
     command = sh(f"echo run >>{log}; echo 123456; echo 'no key is plugged in' >&2; exit 3")
     session = rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=command)
@@ -74,9 +68,8 @@ def test_failed_command_is_not_asked_again(
 def test_command_that_prints_no_code_is_not_asked_again(
     sts: LocalSts, alice: Alice, role_a: Role, tmp_path: Path, output: str
 ) -> None:
-    """
-    It would print the same again, and no device is at fault. The error is about
-    the command and does not show what it printed: that can be a secret.
+    """The command would print the same again. The error names the command and not the device, and
+    does not quote the output, which can be a secret.
     """
     log = tmp_path / "log"
     command = sh(f"echo run >>{log}; printf '{output}'")
@@ -91,9 +84,7 @@ def test_command_that_prints_no_code_is_not_asked_again(
 
 
 def test_no_shell_reads_the_command() -> None:
-    """
-    Arguments reach the program as they are.
-    """
+    """Arguments reach the program as they are."""
     assert run(["printf", "%s", "$HOME `id` $(id); *"]) == b"$HOME `id` $(id); *"
 
 
@@ -113,18 +104,14 @@ def test_no_shell_reads_the_command() -> None:
     ],
 )
 def test_what_went_wrong_is_said(argv: list[str], reason: str) -> None:
-    """
-    Each failure has its own words, with the command's stderr where it has some.
-    """
+    """The error says why the command gave nothing, and quotes its stderr."""
     with pytest.raises(CommandFailedError) as caught:
         run(argv)
     assert str(caught.value) == reason
 
 
 def test_a_long_complaint_is_cut_and_never_blocks() -> None:
-    """
-    A command that fills its stderr is read to its end; the error shows the end.
-    """
+    """A command can write more to stderr than a pipe holds. The error quotes the end of it."""
     with pytest.raises(CommandFailedError) as caught:
         run(sh("yes noise | head -c 300000 >&2; echo the end >&2; exit 1"))
     assert str(caught.value).endswith("noise\nthe end")
@@ -132,9 +119,8 @@ def test_a_long_complaint_is_cut_and_never_blocks() -> None:
 
 
 def test_children_inherit_no_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Neither a passphrase nor where it comes from; what else stands in the
-    environment, and the mark that they must not ask.
+    """A command inherits the environment without the passphrase and without the place where the
+    passphrase comes from. ``ROLEVAULT_NESTED`` tells it not to ask.
     """
     for name in ("", "_FILE", "_COMMAND", "_FUTURE"):
         monkeypatch.setenv(f"ROLEVAULT_PASSPHRASE{name}", "sentinel")
@@ -145,10 +131,7 @@ def test_children_inherit_no_passphrase(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_command_that_uses_rolevault_itself_is_refused(alice: Alice, role_a: Role) -> None:
-    """
-    No recursion: its passphrase would have to be asked for, by a process whose
-    parent waits for it.
-    """
+    """The command would have to ask for the passphrase while its parent waits for the command."""
     script = "import rolevault; rolevault.Vault()['key'] = {}"
     command = [sys.executable, "-c", script]
     session = rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=command)
@@ -159,8 +142,8 @@ def test_command_that_uses_rolevault_itself_is_refused(alice: Alice, role_a: Rol
 def test_slow_command_is_ended_with_all_that_it_started(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """
-    After 30 s (here less): what it started would go on reading the terminal.
+    """After 30 s (here 0.5 s) the command is killed, and so are its children, which would go on
+    reading the terminal.
     """
     monkeypatch.setattr(_command, "TIMEOUT_SECONDS", 0.5)
     pids = tmp_path / "pids"
@@ -191,9 +174,7 @@ while True:
 def test_command_that_restarts_what_is_killed_is_ended(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """
-    A supervisor must not start a process again while its processes are killed.
-    """
+    """A supervisor must not start a process again while its processes are killed."""
     monkeypatch.setattr(_command, "TIMEOUT_SECONDS", 2.0)
     file = tmp_path / "pids"
     with pytest.raises(CommandFailedError, match="did not answer"):
@@ -210,9 +191,7 @@ def test_command_that_restarts_what_is_killed_is_ended(
 
 
 def test_daemon_of_a_command_is_not_waited_for(tmp_path: Path) -> None:
-    """
-    An agent that a command leaves behind may keep its pipes open, and lives on.
-    """
+    """A command can leave an agent behind that keeps the pipes open. The agent lives on."""
     pid = tmp_path / "pid"
     try:
         assert run(sh(f"echo 123456; sleep 1000 & echo $! >{pid}")) == b"123456\n"
@@ -232,9 +211,8 @@ except _command.CommandFailedError as error:
 
 
 def test_command_may_ask_at_the_terminal(tmp_path: Path) -> None:
-    """
-    Its stdin is the terminal, though ours is not, and what it says on stderr is
-    shown at once: a hardware key's tool asks for a touch.
+    """The command reads the terminal where our stdin is redirected, and its stderr is shown at
+    once. The tool of a hardware key asks for a touch.
     """
     script, out = tmp_path / "run.py", tmp_path / "out"
     script.write_text(RUN)
@@ -248,9 +226,7 @@ def test_command_may_ask_at_the_terminal(tmp_path: Path) -> None:
 
 
 def test_command_of_a_background_job_gets_no_terminal(tmp_path: Path) -> None:
-    """
-    Reading it would stop the command, and us with it until the 30 s are over.
-    """
+    """Reading the terminal would stop the command, and we would wait for it for 30 s."""
     script = tmp_path / "run.py"
     script.write_text(RUN)
     with PtyUser(["bash", "--norc", "--noprofile", "--noediting", "-i"]) as person:
@@ -259,13 +235,11 @@ def test_command_of_a_background_job_gets_no_terminal(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_the_command(tmp_path: Path) -> None:
-    """
-    Also one that does not listen to it.
-    """
+    """Ctrl-C also ends a command that ignores SIGINT."""
     script, pid = tmp_path / "run.py", tmp_path / "pid"
     script.write_text(RUN)
     command = f"trap '' INT; echo $$ >{pid}; echo up >&2; sleep 1000"
-    # The shell outlives it: closing the terminal would end the command as well.
+    # The shell outlives the command: closing the terminal would end the command as well.
     line = f'trap : INT; {sys.executable} {script} sh -c "{command}"; echo over; read end'
     with PtyUser(sh(line.replace("$$", "\\$\\$"))) as person:
         person.sees("up\n")
@@ -292,17 +266,15 @@ except KeyboardInterrupt:
 
 
 def test_ctrl_c_while_the_command_starts_ends_it(tmp_path: Path, python: Python) -> None:
-    """
-    It runs already, and nobody knows its id yet.
-    """
+    """The command runs already, but ``Popen()`` has not returned its id yet."""
     pid = tmp_path / "pid"
     assert python(INTERRUPTED, str(pid)).communicate()[0] == "interrupted\n"
     assert comes_to_an_end(int(pid.read_text()))
 
 
 def test_command_line_is_split_as_a_shell_splits_it() -> None:
-    """
-    For ROLEVAULT_PASSPHRASE_COMMAND: quotes group, nothing is expanded.
+    """``ROLEVAULT_PASSPHRASE_COMMAND`` is a command line. Quotes group words, and nothing is
+    expanded.
     """
     assert _command.split("""pass 'my vault' "a b" $HOME\\ x""") == [
         "pass",

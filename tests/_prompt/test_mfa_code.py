@@ -18,7 +18,7 @@ print("answer", repr(ask_for_code(MfaRequest("arn:d", "to enter", 2, "STS says: 
 
 
 def test_what_is_not_text_is_not_a_code() -> None:
-    """It counts as an attempt, as everything that is not six digits."""
+    """Such an answer counts as an attempt, like every answer that is not six digits."""
     with PtyUser([sys.executable, "-c", SCRIPT], os.environ) as person:
         person.sees("Code of arn:d: ")
         person.type(b"12\xff456\r")
@@ -26,7 +26,7 @@ def test_what_is_not_text_is_not_a_code() -> None:
 
 
 def test_answer_of_sts_is_one_line() -> None:
-    """A newline in it would look like a line of rolevault."""
+    """A newline in the answer would look like a line of rolevault."""
     with PtyUser([sys.executable, "-c", SCRIPT], os.environ) as person:
         shown = person.sees("Code of arn:d: ")
         assert shown == "STS says: no?Ha\nAttempt 2 of 3 to enter.\n"

@@ -1,6 +1,5 @@
-"""
-In a Jupyter notebook: a real ipykernel, driven as a frontend drives it. There is
-no terminal, and still somebody to ask.
+"""Prompts in a Jupyter notebook: a real ipykernel, driven as a frontend drives it. A kernel has
+no terminal, and there is still a person to ask.
 """
 
 import os
@@ -24,7 +23,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
 
 @pytest.fixture
 def notebook(kernel: Notebook, alice: Alice, role_a: Role) -> Notebook:
-    """The kernel in the test's environment, without a passphrase in it."""
+    """The kernel, with the environment of the test and without a passphrase in it."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -44,9 +43,8 @@ CALL = 'print(boto3.client("sts", region_name="eu-west-1").get_caller_identity()
 
 
 def test_cell_asks_in_the_notebook(notebook: Notebook, sts: LocalSts, alice: Alice) -> None:
-    """
-    The passphrase is asked for hidden and twice for a new vault, the code
-    visibly; the answers are used. The cell run again asks nothing.
+    """The cell asks for the passphrase twice, hidden, and for the code, shown. The same cell asks
+    nothing when it is run again.
     """
     code = alice.device.fresh_code()
     cell = f"{INSTALL}\n{CALL}"
@@ -64,9 +62,7 @@ def test_cell_asks_in_the_notebook(notebook: Notebook, sts: LocalSts, alice: Ali
 def test_wrong_code_is_asked_for_again_in_the_notebook(
     notebook: Notebook, sts: LocalSts, alice: Alice
 ) -> None:
-    """
-    With the reason, as at a terminal.
-    """
+    """The second prompt says why the first code failed, as at a terminal."""
     code = alice.device.fresh_code()
     cell = f'rolevault.install(ROLE, mfa_serial=MFA, passphrase="{PASSPHRASE}")\n{CALL}'
     printed, asked = notebook.run(cell, "12345", code)
@@ -75,9 +71,7 @@ def test_wrong_code_is_asked_for_again_in_the_notebook(
 
 
 def test_thread_of_a_cell_asks_in_the_notebook(notebook: Notebook, alice: Alice) -> None:
-    """
-    Work in threads is common there; one of several asks, and all go on.
-    """
+    """Three threads need one sign-in. One of them asks, and all of them go on."""
     cell = (
         f'rolevault.install(ROLE, mfa_serial=MFA, passphrase="{PASSPHRASE}")\n'
         f"threads = [threading.Thread(target=lambda: {CALL}) for _ in range(3)]\n"
@@ -85,7 +79,7 @@ def test_thread_of_a_cell_asks_in_the_notebook(notebook: Notebook, alice: Alice)
         "for each in threads: each.join()"
     )
     printed, asked = notebook.run(cell, alice.device.fresh_code())
-    # The threads' lines may run into each other.
+    # The lines of the three threads can mix.
     assert printed.replace("111122223333", "").split() == []
     assert printed.count("111122223333") == 3
     assert len(asked) == 1
@@ -94,9 +88,8 @@ def test_thread_of_a_cell_asks_in_the_notebook(notebook: Notebook, alice: Alice)
 def test_prompt_of_a_thread_ends_with_its_cell(
     notebook: Notebook, sts: LocalSts, alice: Alice
 ) -> None:
-    """
-    An interrupt reaches the main thread alone. The next cell's own prompt gets its
-    own answer, and the same call asks again.
+    """An interrupt reaches only the main thread. The next cell gets the answer to its own prompt,
+    and the same call asks again.
     """
     notebook.run(
         f'rolevault.install(ROLE, mfa_serial=MFA, passphrase="{PASSPHRASE}")\n'
@@ -113,9 +106,7 @@ def test_prompt_of_a_thread_ends_with_its_cell(
 
 
 def test_threads_that_wait_for_a_prompt_do_not_ask_in_the_ended_cell(notebook: Notebook) -> None:
-    """
-    ipykernel can be asked a moment longer than its cell runs: while hooks do.
-    """
+    """While the hooks of an ended cell run, ipykernel still accepts prompts."""
     notebook.run(
         "from concurrent.futures import ThreadPoolExecutor\n"
         "import time\n"
@@ -142,9 +133,8 @@ def test_threads_that_wait_for_a_prompt_do_not_ask_in_the_ended_cell(notebook: N
 
 
 def test_cell_ends_after_the_prompts_of_its_threads(notebook: Notebook) -> None:
-    """
-    ipykernel crashes where two threads wait for an answer at the same time, and the
-    next cell may be queued already. (ipykernel looks for an answer less often here.)
+    """The next cell can be queued already, and ipykernel crashes where two threads wait for an
+    answer at the same time. (Here ipykernel looks for an answer less often.)
     """
     notebook.run(
         "import time, zmq\n"
@@ -164,9 +154,7 @@ def test_cell_ends_after_the_prompts_of_its_threads(notebook: Notebook) -> None:
 
 
 def test_a_widget_ends_no_prompt(notebook: Notebook) -> None:
-    """
-    Its messages end with the event that cells end with, on a subshell of the kernel.
-    """
+    """IPython fires the event for the end of a cell after the messages of widgets, too."""
     notebook.run(
         "import ipykernel, time\n"
         "from rolevault._prompt import person\n"
@@ -192,9 +180,7 @@ def test_a_widget_ends_no_prompt(notebook: Notebook) -> None:
 
 
 def test_frontend_without_input_is_nobody_there(notebook: Notebook, sts: LocalSts) -> None:
-    """
-    nbconvert and papermill take no input: the typed error at once.
-    """
+    """nbconvert and papermill take no input: the typed error comes at once."""
     printed, asked = notebook.run(f"{INSTALL}\n{CALL}", allow_stdin=False)
     assert printed.startswith("PassphraseRequiredError: ")
     assert "this notebook's frontend takes no input" in printed
@@ -207,9 +193,7 @@ def test_frontend_without_input_is_nobody_there(notebook: Notebook, sts: LocalSt
 
 
 def test_thread_that_outlives_its_cell_does_not_ask(notebook: Notebook, tmp_path: Path) -> None:
-    """
-    No frontend shows a prompt when no cell runs: an error, not a hang.
-    """
+    """No frontend shows a prompt while no cell runs: the thread gets an error and does not hang."""
     go, said = tmp_path / "go", tmp_path / "said"
     notebook.run(
         f'rolevault.install(ROLE, mfa_serial=MFA, passphrase="{PASSPHRASE}")\n'

@@ -1,6 +1,4 @@
-"""
-The passphrase at a real terminal, through the public API.
-"""
+"""The passphrase at a real terminal, through the public API."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from rolevault import Vault
 if sys.platform == "win32":
     pytest.skip("no pseudo-terminals", allow_module_level=True)
 
-#: Asks once where no vault is, and shows what is in it where one is.
+#: Writes, rotates or only reads, and prints all entries of the vault.
 SCRIPT = """
 import sys, rolevault
 vault = rolevault.Vault()
@@ -37,16 +35,14 @@ def at_terminal(verb: str) -> PtyUser:
 
 
 def prompted(person: PtyUser) -> str:
-    """Wait for the next prompt, and see that it hides what is typed; its text."""
+    """Wait for the next prompt, check that it hides what is typed, and return its text."""
     text = person.sees(": ")
     assert not person.echo
     return text
 
 
 def test_new_vault_asks_for_its_passphrase_twice(vault_path: Path) -> None:
-    """
-    Nothing of it is shown; the file opens with what was typed.
-    """
+    """The terminal does not show the passphrase, and the passphrase opens the file."""
     with at_terminal("write") as person:
         assert str(vault_path) in prompted(person)
         person.type(f"{PASSPHRASE}\r")
@@ -59,9 +55,7 @@ def test_new_vault_asks_for_its_passphrase_twice(vault_path: Path) -> None:
 
 
 def test_two_different_ones_and_an_empty_one_are_asked_for_again(vault_path: Path) -> None:
-    """
-    A slip of the finger must not seal a vault.
-    """
+    """A typing error must not seal a vault."""
     with at_terminal("write") as person:
         prompted(person)
         person.type("\r")
@@ -78,9 +72,7 @@ def test_two_different_ones_and_an_empty_one_are_asked_for_again(vault_path: Pat
 
 
 def test_short_passphrase_is_warned_about_and_taken(vault_path: Path) -> None:
-    """
-    Under twelve characters: said on a line of its own, below the prompts.
-    """
+    """A passphrase under twelve characters is accepted, with a warning on a line of its own."""
     with at_terminal("write") as person:
         for _ in range(2):
             prompted(person)
@@ -92,9 +84,7 @@ def test_short_passphrase_is_warned_about_and_taken(vault_path: Path) -> None:
 
 
 def test_existing_vault_asks_once(vault_path: Path) -> None:
-    """
-    One prompt a process, however often it reads and writes.
-    """
+    """A process asks once, however often it reads and writes."""
     Vault(vault_path, PASSPHRASE)["old"] = {}
     with at_terminal("write") as person:
         assert str(vault_path) in prompted(person)
@@ -105,9 +95,7 @@ def test_existing_vault_asks_once(vault_path: Path) -> None:
 
 
 def test_mistyped_passphrase_is_asked_for_again(vault_path: Path) -> None:
-    """
-    A person mistypes: asked again, told why, and the right one opens.
-    """
+    """The second prompt says that the first passphrase was wrong."""
     Vault(vault_path, PASSPHRASE)["old"] = {}
     with at_terminal("read") as person:
         prompted(person)
@@ -121,9 +109,8 @@ def test_mistyped_passphrase_is_asked_for_again(vault_path: Path) -> None:
 
 @pytest.mark.parametrize("existing", [False, True])
 def test_what_is_not_text_is_asked_for_again(vault_path: Path, existing: bool) -> None:
-    """
-    A terminal with another encoding sends bytes that are not UTF-8. No vault is
-    sealed with them, and they are no wrong passphrase either.
+    """A terminal with another encoding sends bytes that are not UTF-8. No vault is sealed with
+    such bytes, and they do not count as a wrong passphrase.
     """
     if existing:
         Vault(vault_path, PASSPHRASE)["old"] = {}
@@ -142,7 +129,7 @@ def test_what_is_not_text_is_asked_for_again(vault_path: Path, existing: bool) -
     assert Vault(vault_path, PASSPHRASE)["key"] == {"value": 1}
 
 
-#: What rich's ``status`` does: a thread that wipes and draws the line of the cursor.
+#: A thread that wipes and draws the line of the cursor, as rich's ``status`` does.
 SPINNER = """
 import sys, threading, time
 def spin():
@@ -156,9 +143,8 @@ threading.Thread(target=spin, daemon=True).start()
 
 @pytest.mark.parametrize("existing", [False, True])
 def test_spinner_wipes_nothing_that_must_be_read(vault_path: Path, existing: bool) -> None:
-    """
-    A spinner draws its line again and again while a person is asked: only the
-    line on which the person types is lost.
+    """A spinner redraws the line of the cursor while a person is asked. Only the line on which
+    the person types may be lost.
     """
     if existing:
         Vault(vault_path, PASSPHRASE)["old"] = {}
@@ -181,14 +167,12 @@ def test_spinner_wipes_nothing_that_must_be_read(vault_path: Path, existing: boo
 
 
 def readable(screen: str) -> str:
-    """What is left on the screen when lines were wiped."""
+    """The text that is left on the screen after lines were wiped."""
     return "\n".join(line.rpartition("\r\x1b[2K")[2] for line in screen.split("\n"))
 
 
 def test_newline_in_a_path_is_no_line_of_a_prompt(vault_path: Path) -> None:
-    """
-    Whoever sets the path must not be able to write a line in our name.
-    """
+    """A path must not be able to look like a line of rolevault."""
     evil = vault_path.with_name("vault.\nrolevault needs your bank's PIN")
     environment = {**os.environ, "ROLEVAULT_FILE": str(evil)}
     with PtyUser([sys.executable, "-c", SCRIPT, "write"], environment) as person:
@@ -197,8 +181,7 @@ def test_newline_in_a_path_is_no_line_of_a_prompt(vault_path: Path) -> None:
 
 
 def test_rotation_asks_for_the_old_one_then_for_the_new(vault_path: Path) -> None:
-    """
-    The old one once, or again when it was mistyped; the new one twice. The
+    """Rotation asks for the current passphrase until it is right, and for the new one twice. The
     process goes on with the new one.
     """
     Vault(vault_path, PASSPHRASE)["old"] = {}
@@ -219,9 +202,8 @@ def test_rotation_asks_for_the_old_one_then_for_the_new(vault_path: Path) -> Non
 def test_rotation_at_the_terminal_leaves_the_configured_one_wrong(
     vault_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    What the environment gives was the old one; it opens nothing any longer, in
-    the process that rotated either.
+    """The environment still gives the old passphrase, which then opens nothing, even in the
+    process that rotated.
     """
     Vault(vault_path, PASSPHRASE)["old"] = {}
     monkeypatch.setenv("ROLEVAULT_PASSPHRASE", PASSPHRASE)
@@ -234,9 +216,8 @@ def test_rotation_at_the_terminal_leaves_the_configured_one_wrong(
 
 
 def test_wrong_passphrase_is_its_own_error(vault_path: Path) -> None:
-    """
-    Typed wrongly three times: the file is left as it is, and the error shows
-    nothing typed.
+    """After three wrong passphrases the file is as before, and the error does not show what was
+    typed.
     """
     Vault(vault_path, PASSPHRASE)["old"] = {}
     before = vault_path.read_bytes()
@@ -252,10 +233,7 @@ def test_wrong_passphrase_is_its_own_error(vault_path: Path) -> None:
 
 @pytest.mark.parametrize("existing", [False, True])
 def test_closed_prompt_is_nobody_there(vault_path: Path, existing: bool) -> None:
-    """
-    Ctrl-D: PassphraseRequiredError that says what else would serve; no file is
-    made.
-    """
+    """Ctrl-D raises PassphraseRequiredError, which names the other sources. No file is made."""
     if existing:
         Vault(vault_path, PASSPHRASE)["old"] = {}
     with at_terminal("write") as person:
@@ -269,9 +247,7 @@ def test_closed_prompt_is_nobody_there(vault_path: Path, existing: bool) -> None
 
 
 def test_nobody_there_is_an_error_at_once(vault_path: Path) -> None:
-    """
-    Without a terminal, and as a background job of a real shell.
-    """
+    """Nobody is asked without a terminal, or in a background job of a real shell."""
     script = vault_path.parents[2] / "script.py"
     script.write_text(SCRIPT)
     line = f"{sys.executable} {script} write"

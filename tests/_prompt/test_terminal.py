@@ -1,6 +1,5 @@
-"""
-Asking at a real terminal: who can be asked, what stands on the screen, and in
-what state the terminal is left.
+"""Asking at a real terminal: who can be asked, what the screen shows, and which modes the
+terminal has afterwards.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ except NobodyThereError as error:
 
 @pytest.fixture
 def ask(tmp_path: Path) -> str:
-    """The command line that asks, up to its arguments."""
+    """The command line that asks, without its arguments."""
     script = tmp_path / "ask.py"
     script.write_text(ASK)
     return f"{sys.executable} {script}"
@@ -46,12 +45,12 @@ def at_terminal(script: str, *arguments: str, env: Mapping[str, str] | None = No
 
 
 def in_shell(command: str) -> PtyUser:
-    """The command in a shell without job control: all it starts is in the foreground."""
+    """Run the command in a shell without job control: all processes are in the foreground."""
     return PtyUser(["sh", "-c", command])
 
 
 def interactive_shell() -> PtyUser:
-    """A shell with job control, as a person sits at."""
+    """Start a shell with job control, as people use it."""
     person = PtyUser(["bash", "--norc", "--noprofile", "--noediting", "-i"])
     person.type("PS1='ready> '\r")
     person.sees("ready> '")
@@ -62,9 +61,7 @@ def interactive_shell() -> PtyUser:
 def test_prompt_reaches_the_terminal_though_every_stream_is_redirected(
     ask: str, tmp_path: Path
 ) -> None:
-    """
-    The prompt and its answer go through /dev/tty: pipes and files see neither.
-    """
+    """The prompt and its answer go through ``/dev/tty``: pipes and files see neither."""
     with in_shell(f"cd {tmp_path}; {ask} 'Code' </dev/null >out 2>err") as person:
         person.sees("Code: ")
         person.type("123456\r")
@@ -77,10 +74,9 @@ def test_prompt_reaches_the_terminal_though_every_stream_is_redirected(
     ("how", "screen"),
     [("hidden", "Name: \nanswer 'one two '\n"), ("shown", "Name: one two \nanswer 'one two '\n")],
 )
-def test_what_is_typed_is_hidden_where_it_shall_be(how: str, screen: str) -> None:
-    """
-    Passphrases are not shown, codes are; the line ends on the screen either
-    way, and the answer is what was typed, spaces and all, without its newline.
+def test_passphrases_are_hidden_and_codes_are_shown(how: str, screen: str) -> None:
+    """A passphrase is hidden and a code is shown. The line ends on the screen in both cases, and
+    the answer keeps its spaces and loses its newline.
     """
     with at_terminal(ASK, "Name", how) as person:
         before = person.modes
@@ -93,9 +89,8 @@ def test_what_is_typed_is_hidden_where_it_shall_be(how: str, screen: str) -> Non
 
 @pytest.mark.parametrize("end", [CTRL_C, CTRL_D, CTRL_BACKSLASH, "SIGTERM", "SIGHUP"])
 def test_terminal_shows_what_is_typed_again_however_a_hidden_prompt_ends(end: str) -> None:
-    """
-    Interrupted, closed, quit, terminated: the shell is not left silent, and the
-    half passphrase that was typed does not land in it.
+    """The prompt is interrupted, closed, quit or terminated. The terminal gets its modes back,
+    and the half passphrase that was typed is discarded.
     """
     script = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))" + ASK
     with at_terminal(script, "Passphrase", "hidden") as person:
@@ -119,9 +114,8 @@ def test_terminal_shows_what_is_typed_again_however_a_hidden_prompt_ends(end: st
 
 @pytest.mark.parametrize("how", ["hidden", "shown"])
 def test_prompt_of_a_thread_ends_with_ctrl_c(how: str) -> None:
-    """
-    And so do those that wait for the terminal: where the main thread lives on, as
-    at Python's own prompt, what is typed next is for that; modes are as before.
+    """Ctrl-C also ends the prompts that wait for the terminal. The main thread lives on, as at
+    Python's ``>>>``, and gets what is typed next.
     """
     script = (
         "import threading\n"
@@ -150,9 +144,8 @@ def test_prompt_of_a_thread_ends_with_ctrl_c(how: str) -> None:
 
 
 def test_terminal_is_not_left_silent_by_a_thread_that_dies_in_its_prompt(tmp_path: Path) -> None:
-    """
-    A daemon thread asks and the program ends: the interpreter does not wait for
-    it, so what it changed is put back at exit.
+    """The interpreter does not wait for a daemon thread that asks, so the modes are restored at
+    exit.
     """
     script = """
 import pathlib, sys, threading, time
@@ -173,8 +166,8 @@ while not pathlib.Path(sys.argv[1]).exists():
 
 
 def test_a_signal_handler_of_the_application_stays_in_place() -> None:
-    """
-    Only signals that nobody handles are caught, and only while a prompt is up.
+    """A prompt handles only signals that the application does not handle, and only until the
+    prompt ends.
     """
     script = """
 import signal, sys
@@ -194,9 +187,8 @@ finally:
 
 
 def test_passphrase_stays_hidden_when_a_stopped_job_goes_on(ask: str) -> None:
-    """
-    Ctrl-Z at a hidden prompt, then fg: the shell has set its own modes, so the
-    prompt comes up again and hides again what is typed.
+    """After Ctrl-Z the shell sets its own modes. After ``fg`` the prompt is shown again, and
+    hides what is typed.
     """
     with interactive_shell() as person:
         person.type(f"{ask} 'Pass''phrase' hidden\r")
@@ -216,9 +208,8 @@ def test_passphrase_stays_hidden_when_a_stopped_job_goes_on(ask: str) -> None:
 
 
 def test_prompt_of_a_job_that_is_put_into_the_background_fails_at_once(ask: str) -> None:
-    """
-    Ctrl-Z at a prompt, then bg: it would be stopped again for reading, with the
-    locks it holds. It ends with an error instead.
+    """After Ctrl-Z and ``bg``, reading would stop the job again, with the locks that it holds.
+    The prompt ends with an error.
     """
     with interactive_shell() as person:
         person.type(f"{ask} 'Pass''phrase' hidden\r")
@@ -233,9 +224,8 @@ def test_prompt_of_a_job_that_is_put_into_the_background_fails_at_once(ask: str)
 
 
 def test_background_job_does_not_ask(ask: str) -> None:
-    """
-    A background job of a real shell: refused at once, neither stopped nor hung,
-    and the person's terminal is not touched.
+    """A background job of a real shell gets the error at once. It is not stopped, and does not
+    touch the terminal.
     """
     with interactive_shell() as person:
         person.type(f"{ask} 'Pass''phrase' hidden &\r")
@@ -246,9 +236,7 @@ def test_background_job_does_not_ask(ask: str) -> None:
 
 
 def test_background_job_does_not_wait_for_the_prompt_of_another(ask: str, tmp_path: Path) -> None:
-    """
-    It could not ask afterwards either.
-    """
+    """A background job could not ask after the other prompt either."""
     up = tmp_path / "up"
     with interactive_shell() as person:
         person.type(f"(until test -e {up}; do sleep 0.05; done; {ask} 'Two') & {ask} 'On''e'\r")
@@ -260,16 +248,14 @@ def test_background_job_does_not_wait_for_the_prompt_of_another(ask: str, tmp_pa
 
 
 def test_process_without_a_terminal_does_not_ask(python: Python) -> None:
-    """
-    A session of its own, as of cron, systemd or setsid, has no terminal.
-    """
+    """A process in a session of its own has no terminal: cron, systemd, setsid."""
     process = python(ASK, "Code: ", start_new_session=True)
     assert process.communicate(timeout=60) == ("nobody: there is no terminal\n", "")
 
 
 def test_process_that_rolevault_started_does_not_ask() -> None:
-    """
-    ROLEVAULT_NESTED: its parent holds the terminal and waits for it.
+    """The parent of such a process (``ROLEVAULT_NESTED``) holds the terminal and waits for the
+    process.
     """
     with at_terminal(ASK, "Code", env={"ROLEVAULT_NESTED": "1"}) as person:
         person.leaves()
@@ -277,9 +263,7 @@ def test_process_that_rolevault_started_does_not_ask() -> None:
 
 
 def test_prompt_ends_when_the_terminal_is_closed(tmp_path: Path) -> None:
-    """
-    A program that outlives its terminal (nohup) is told that nobody is there.
-    """
+    """A program that outlives its terminal (nohup) learns that nobody is there."""
     script = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{ASK}"
     out = tmp_path / "out"
     command = f"exec {sys.executable} -c '{script.replace(chr(39), chr(34))}' Code >{out} 2>&1"
@@ -294,9 +278,8 @@ def test_prompt_ends_when_the_terminal_is_closed(tmp_path: Path) -> None:
 
 
 def test_enter_ends_the_line_on_a_terminal_that_was_left_raw(ask: str) -> None:
-    """
-    Another program may have crashed in raw mode: the prompt still works, and
-    leaves the modes to whom they belong.
+    """Another program may have crashed in raw mode. The prompt works, and the modes are raw again
+    afterwards.
     """
     with in_shell(f"stty raw -echo; {ask} 'Code'; stty -a") as person:
         person.sees("Code: ")
@@ -308,9 +291,8 @@ def test_enter_ends_the_line_on_a_terminal_that_was_left_raw(ask: str) -> None:
 
 
 def test_prompt_cannot_steer_the_terminal() -> None:
-    """
-    What STS answers or a path contains reaches the screen without control
-    characters: they can overwrite it, or type.
+    """A path or an answer of STS reaches the screen without control characters, which could
+    overwrite the screen or type commands.
     """
     evil = "its name\nPassphrase: \x1b]0;evil\x07\r\u202e"
     script = (
@@ -326,9 +308,7 @@ def test_prompt_cannot_steer_the_terminal() -> None:
 
 
 def test_what_was_typed_before_a_prompt_does_not_answer_it(tmp_path: Path) -> None:
-    """
-    A person types the next command while a script still runs.
-    """
+    """A person may type the next command while a script still runs."""
     wait = (
         "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.01)"
     )
@@ -343,9 +323,8 @@ def test_what_was_typed_before_a_prompt_does_not_answer_it(tmp_path: Path) -> No
 
 
 def test_half_an_answer_does_not_reach_the_shell(ask: str) -> None:
-    """
-    The process is ended while a person types a passphrase: the shell must not run
-    the first half of it.
+    """The process is ended while a person types a passphrase: the shell must not run the first
+    half of it.
     """
     job = f"sh -c 'echo pid $$.; exec {ask} Passphrase hidden'"
     with in_shell(f'{job}; echo ready; read line; echo "got $line."') as person:
@@ -361,9 +340,8 @@ def test_half_an_answer_does_not_reach_the_shell(ask: str) -> None:
 
 
 def test_job_that_is_put_into_the_background_while_it_waits_does_not_ask(tmp_path: Path) -> None:
-    """
-    Another process asks at the terminal, and the waiting job is put into the
-    background. Its turn comes, and it must not write over what the person does.
+    """The job waits for another prompt when it is put into the background. Afterwards it must not
+    write to the terminal.
     """
     script = tmp_path / "ask.py"
     script.write_text(ASK.replace("try:", "print('up', flush=True)\ntry:"))
@@ -387,15 +365,14 @@ def test_job_that_is_put_into_the_background_while_it_waits_does_not_ask(tmp_pat
 
 
 def test_two_processes_do_not_ask_at_once(ask: str, tmp_path: Path) -> None:
-    """
-    One prompt per terminal at a time, also where all three streams of both are
-    redirected: the second comes when the first is answered.
+    """The second process asks when the first one has its answer, although all streams of both are
+    redirected.
     """
     files = [tmp_path / name for name in ("1", "2")]
     jobs = " ".join(f"{ask} 'Code {f.name}' </dev/null >{f} 2>&1 &" for f in files)
     with in_shell(f"{jobs} wait") as person:
         person.sees("Code ")
-        # Time enough for the other to ask as well, if nothing held it.
+        # Without the lock, the other process would ask within this second.
         time.sleep(1)
         person.type("first\r")
         person.sees("first\nCode ")
@@ -407,8 +384,8 @@ def test_two_processes_do_not_ask_at_once(ask: str, tmp_path: Path) -> None:
 
 
 def test_two_threads_do_not_ask_at_once() -> None:
-    """
-    Nor do two threads of a process, and each gets its own answer.
+    """The second thread asks when the first one has its answer, and each thread gets its own
+    answer.
     """
     script = """
 from concurrent.futures import ThreadPoolExecutor
@@ -427,9 +404,7 @@ with ThreadPoolExecutor() as pool:
 
 
 def test_waiting_for_the_terminal_ends(ask: str, tmp_path: Path) -> None:
-    """
-    Who waits too long for another's prompt is told so; it is not asked over it.
-    """
+    """A process that waits too long for another prompt gets an error. Its prompt is never shown."""
     impatient = tmp_path / "impatient.py"
     impatient.write_text(ASK.replace("try:", "person.terminal.PATIENCE_SECONDS = 0.1\ntry:"))
     up = tmp_path / "up"
@@ -444,9 +419,7 @@ def test_waiting_for_the_terminal_ends(ask: str, tmp_path: Path) -> None:
 
 
 def test_a_child_forked_during_a_prompt_does_not_hold_the_terminal(tmp_path: Path) -> None:
-    """
-    No lock crosses a fork: the child lives on, and the next prompt comes.
-    """
+    """The child lives on, and the next prompt of the parent comes."""
     script = """
 import os, pathlib, sys, threading, time, warnings
 from rolevault._prompt import person

@@ -1,7 +1,4 @@
-"""
-``rolevault.aio`` in a Jupyter notebook, where a prompt is asked in a thread of its
-own and belongs to a cell.
-"""
+"""``rolevault.aio`` in a Jupyter notebook: a thread asks, and its prompt belongs to a cell."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,9 +36,8 @@ LOOK = 'print(files.exists("nowhere"))'
 
 
 def test_notebook_is_asked_in_its_cell(notebook: Notebook, role_b: Role, alice: Alice) -> None:
-    """
-    The prompt appears in the cell that needs it: from s3fs, whose loop runs in
-    another thread, and from a top-level ``await``.
+    """The prompt appears in the cell that needs the code: from s3fs, whose loop runs in another
+    thread, and from a top-level ``await``.
     """
     write = """
 files.mkdir("notebook")
@@ -61,7 +57,7 @@ async with session({role_b.arn!r}).create_client("sts") as sts:
 
 
 def test_prompt_ends_with_an_interrupted_cell(notebook: Notebook, alice: Alice) -> None:
-    """A person stops the cell instead of typing a code: the next one asks again."""
+    """A person stops the cell and types no code: the next cell asks again."""
     printed, asked = notebook.run(LOOK, INTERRUPT)
     assert ("KeyboardInterrupt" in printed, len(asked)) == (True, 1)
     printed, asked = notebook.run(LOOK, alice.device.fresh_code())
@@ -71,7 +67,7 @@ def test_prompt_ends_with_an_interrupted_cell(notebook: Notebook, alice: Alice) 
 def test_prompt_ends_with_a_cell_that_timed_out(
     notebook: Notebook, role_b: Role, alice: Alice
 ) -> None:
-    """The same for a task that no longer waits, without an interrupt."""
+    """The task that needs the code times out, without an interrupt: the next cell asks again."""
     call = f"""
 async with session({role_b.arn!r}).create_client("sts") as sts:
     print((await asyncio.wait_for(sts.get_caller_identity(), SECONDS))["Account"])
