@@ -389,3 +389,14 @@ def test_variables_in_the_path_are_expanded(
     monkeypatch.setenv("ROLEVAULT_FILE", "$PLACE/own/vault")
     assert Vault().file.path == tmp_path / "own" / "vault"
     assert Vault(tmp_path / "$PLACE").file.path == tmp_path / "$PLACE"
+
+
+def test_the_remedy_names_what_was_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument beats ``ROLEVAULT_FILE``, so where a path was given that is no remedy."""
+    (tmp_path / "open").mkdir(mode=0o755)
+    with pytest.raises(InsecureVaultError) as caught:
+        Vault(tmp_path / "open" / "vault", PASSPHRASE).copy()
+    assert "ROLEVAULT_FILE" not in str(caught.value)
+    monkeypatch.setenv("ROLEVAULT_FILE", str(tmp_path / "open" / "vault"))
+    with pytest.raises(InsecureVaultError, match="ROLEVAULT_FILE"):
+        Vault(None, PASSPHRASE).copy()

@@ -27,7 +27,6 @@ _KINDS = (
     (stat.S_ISCHR, "it is a device"),
     (stat.S_ISBLK, "it is a device"),
 )
-_ELSEWHERE = "Name a file in a directory of your own with ROLEVAULT_FILE."
 _DEFAULT = "~/.aws/rolevault/vault"
 
 
@@ -41,6 +40,8 @@ class Location:
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         named = path if path is not None else _from_environment()
         self._by_default = named is None
+        # How the user can name another file: an argument beats the variable.
+        self._with = "with ROLEVAULT_FILE" if path is None else "as the path"
         try:
             expanded = Path(named if named is not None else _DEFAULT).expanduser()
         except RuntimeError:
@@ -86,12 +87,12 @@ class Location:
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not stat.S_ISDIR(status.st_mode):
-            raise _insecure(directory, "it is no directory", _ELSEWHERE)
+            raise _insecure(directory, "it is no directory", self._elsewhere)
         if not _POSIX:
             return status.st_uid
         if os.geteuid() not in (0, status.st_uid):
             reason = f"the directory belongs to uid {status.st_uid}"
-            raise _insecure(directory, reason, _ELSEWHERE)
+            raise _insecure(directory, reason, self._elsewhere)
         self._check_link(directory, directory)
         if status.st_mode & 0o077:
             self._close_directory(directory, status)
@@ -120,7 +121,7 @@ class Location:
                     self.path,
                     f"root would create it among the files of uid {owner}",
                     "Run as that user (in a container: docker run --user), use sudo -H, or name a "
-                    "file in a directory of root's with ROLEVAULT_FILE.",
+                    f"file in a directory of root's {self._with}.",
                 )
         for path in reversed(missing):
             with contextlib.suppress(FileExistsError):
@@ -139,7 +140,7 @@ class Location:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             kind = next((text for is_kind, text in _KINDS if is_kind(status.st_mode)), "no file")
-            raise self._insecure(kind, "Move it away, or name another file with ROLEVAULT_FILE.")
+            raise self._insecure(kind, f"Move it away, or name another file {self._with}.")
         if _POSIX and status.st_uid != owner:
             reason = f"it belongs to uid {status.st_uid} and its directory to uid {owner}"
             raise self._insecure(reason, "Find out who put it there, and delete it.")
@@ -166,7 +167,7 @@ class Location:
         # The remedy must not make anybody close / or /tmp because of a mistyped path.
         remedy = (
             f"If it is the vault's alone, close it: chmod 700 '{directory}'. Else name a file in a "
-            "directory of its own with ROLEVAULT_FILE; it is made with mode 0700."
+            f"directory of its own {self._with}; it is made with mode 0700."
         )
         refusal = _insecure(directory, reason, remedy)
         if not self._may_close(status):
@@ -206,6 +207,10 @@ class Location:
             trusted.add(os.stat(directory).st_uid)
         if uid not in trusted:
             raise _insecure(link, f"it is a link that belongs to uid {uid}", "Remove the link.")
+
+    @property
+    def _elsewhere(self) -> str:
+        return f"Name a file in a directory of your own {self._with}."
 
     def _insecure(self, reason: str, remedy: str) -> InsecureVaultError:
         return _insecure(self.path, reason, remedy)
