@@ -23,7 +23,7 @@ from conftest import PASSPHRASE, Alice, Enter, account_of, key_of
 from local_iam import Role
 from local_sts import Failure, LocalSts
 from rolevault import PassphraseRotatedError, Vault
-from rolevault._signin.sts_session import StsSession
+from rolevault._signin.sts_answer import session_from_answer
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +147,7 @@ def test_nobody_listens(
 def test_an_answer_without_credentials(answer: dict[str, Any]) -> None:
     """STS's own form, and empty: an error that says so."""
     with pytest.raises(ResponseParserError, match="holds no credentials"):
-        StsSession.from_answer("role", {}, answer, seconds=3600)
+        session_from_answer("role", {}, answer, asked_seconds=3600)
 
 
 # The vault fails after STS has answered.

@@ -3,7 +3,6 @@
 import logging
 import math
 import time
-from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -11,7 +10,9 @@ from rolevault._roles.role import CHAINED_SECONDS, Role
 from rolevault._signin.mfa_session import MfaSession
 from rolevault._signin.one_time_code import MfaDevice
 from rolevault._signin.session_store import SessionStore
-from rolevault._signin.sts_client import StsClientFactory, redacted_errors
+from rolevault._signin.sts_answer import KEY_REFUSALS, session_from_answer
+from rolevault._signin.sts_call import StsCaller
+from rolevault._signin.sts_client import StsClientFactory
 from rolevault._signin.sts_session import Keys, StsSession
 from rolevault._vault.canonical_json import digest
 
@@ -22,8 +23,6 @@ logger = logging.getLogger(__name__)
 _YOUNG_SECONDS = 300
 #: How long, in seconds, the denial of a fresh code is remembered.
 _DENIED_SECONDS = 3600
-#: The error codes of STS for keys that were revoked or have expired.
-KEY_REFUSALS = ("InvalidClientTokenId", "ExpiredToken")
 
 
 class CodeNeededError(Exception):
@@ -63,7 +62,7 @@ class AssumeRole:
         :raises ClientError: STS refused, and a code would not help.
         """
         if mfa_session is None:
-            return self._call(self._sts.create_client(keys), chained=keys[2] is not None)
+            return self._call(self._sts.create_caller(keys), chained=keys[2] is not None)
         may_open = mfa_session.may_open()
         mfa = mfa_session.find(not_before=mfa_not_before) if may_open else None
         # Long-term keys carry no MFA. Temporary keys of a user may carry MFA, which only STS
@@ -73,10 +72,11 @@ class AssumeRole:
         if mfa is None and (needs_code or mfa_not_before):
             raise CodeNeededError(directly=not may_open, not_before=mfa_not_before)
         signing = mfa.keys if mfa is not None else keys
+        caller = self._sts.create_caller(signing)
         try:
-            return self._call(self._sts.create_client(signing), chained=signing[2] is not None)
+            return self._call(caller, chained=signing[2] is not None)
         except ClientError as error:
-            raise self._judge_refusal(error, mfa) from None
+            raise self._judge_refusal(error, mfa, caller) from None
 
     def with_code(self, device: MfaDevice, keys: Keys) -> StsSession:
         """Enter the role with a code that goes to AssumeRole itself.
@@ -85,44 +85,46 @@ class AssumeRole:
         :raises ClientError: STS refused for another reason than the code.
         """
         # The client comes before the prompt: if it cannot be made, no code is lost.
-        client = self._sts.create_client(keys, carries_code=True)
+        caller = self._sts.create_caller(keys, carries_code=True)
 
         def send(code: str) -> StsSession:
             with_code = {"SerialNumber": device.serial, "TokenCode": code}
-            return self._call(client, chained=keys[2] is not None, **with_code)
+            return self._call(caller, chained=keys[2] is not None, **with_code)
 
         try:
-            return device.call_with_code(self._role.purpose, send)
+            return device.call_with_code(self._role.purpose, caller, send)
         except ClientError as error:
-            if error.response["Error"].get("Code") == "AccessDenied":
-                self._remember_denial()
+            if error.response["Error"]["Code"] == "AccessDenied":
+                self._remember_denial(caller)
             raise
 
     def forget_denial(self) -> None:
         self._store.write({self._denied_key: None})
 
-    def _call(self, client: Any, *, chained: bool, **code: str) -> StsSession:
+    def _call(self, caller: StsCaller, *, chained: bool, **code: str) -> StsSession:
         role = self._role
         arguments = role.arguments(chained=chained)
-        with redacted_errors():
-            answer = client.assume_role(**arguments, **code)
+        answer = caller.call("assume_role", **arguments, **code)
         about = {
             "profile": role.profile,
             "role_arn": role.role_arn,
             "account_id": role.account_id,
             "session_name": role.session_name,
         }
-        seconds = arguments.get("DurationSeconds", CHAINED_SECONDS)
-        session = StsSession.from_answer(
-            "role", about, answer, seconds=seconds, account_id=role.account_id
-        )
+        # STS grants an hour where nothing is asked for, which CHAINED_SECONDS happens to be.
+        asked_seconds = arguments.get("DurationSeconds", CHAINED_SECONDS)
+        session = session_from_answer("role", about, answer, asked_seconds=asked_seconds)
         logger.info("Entered %s until %s.", role.role_arn, session.expires)
-        self._store.write({self._key: session.value, self._denied_key: None})
+        self._store.write(
+            {self._key: session.value, self._denied_key: None}, in_memory=caller.answer_is_mocked
+        )
         return session
 
-    def _judge_refusal(self, error: ClientError, mfa: StsSession | None) -> Exception:
+    def _judge_refusal(
+        self, error: ClientError, mfa: StsSession | None, caller: StsCaller
+    ) -> Exception:
         """Return ``CodeNeededError`` if a code can help against STS's refusal, else the error."""
-        code = error.response["Error"].get("Code")
+        code = error.response["Error"]["Code"]
         # An MFA session that was issued after the refused one is accepted, so that concurrent
         # callers share one new code.
         newer = math.nextafter(mfa.issued, math.inf) if mfa is not None else 0.0
@@ -132,7 +134,7 @@ class AssumeRole:
         if code != "AccessDenied":
             return error
         if mfa is not None and mfa.issued >= time.time() - _YOUNG_SECONDS:
-            self._remember_denial()
+            self._remember_denial(caller)
             return error
         if not self._store.is_denied(self._denied_key):
             return CodeNeededError(directly=mfa is None, not_before=newer)
@@ -143,8 +145,10 @@ class AssumeRole:
         )
         return error
 
-    def _remember_denial(self) -> None:
-        self._store.remember_denial(self._denied_key, _DENIED_SECONDS)
+    def _remember_denial(self, caller: StsCaller) -> None:
+        self._store.remember_denial(
+            self._denied_key, _DENIED_SECONDS, in_memory=caller.answer_is_mocked
+        )
         logger.warning(
             "%s denies entry to a user with a fresh MFA code: look at its trust policy "
             "(principal, external id, aws:MultiFactorAuthAge).",

@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 from rolevault._concurrency.single_flight import SingleFlight
 from rolevault._signin.one_time_code import MfaDevice
 from rolevault._signin.session_store import SessionStore
-from rolevault._signin.sts_client import StsClientFactory, redacted_errors
+from rolevault._signin.sts_answer import session_from_answer
+from rolevault._signin.sts_client import StsClientFactory
 from rolevault._signin.sts_session import Keys, StsSession
 from rolevault._vault.canonical_json import digest
 
@@ -120,28 +121,32 @@ class MfaSession:
 
     def _open_with_code(self, purpose: str) -> StsSession | None:
         # The client comes before the prompt: if it cannot be made, no code is lost.
-        client = self._sts.create_client(self._keys, carries_code=True)
+        caller = self._sts.create_caller(self._keys, carries_code=True)
         serial = self.device.serial
 
         def send(code: str) -> StsSession | None:
             try:
-                with redacted_errors():
-                    answer = client.get_session_token(
-                        DurationSeconds=self._seconds, SerialNumber=serial, TokenCode=code
-                    )
+                answer = caller.call(
+                    "get_session_token",
+                    DurationSeconds=self._seconds,
+                    SerialNumber=serial,
+                    TokenCode=code,
+                )
             except ClientError as error:
-                if "sts:GetSessionToken" not in error.response["Error"].get("Message", ""):
+                if "sts:GetSessionToken" not in error.response["Error"]["Message"]:
                     raise
                 logger.warning(
                     "STS does not let this user open an MFA session, so each role asks for its own "
                     "code. Allow sts:GetSessionToken, and one code a day is enough."
                 )
-                self._store.remember_denial(self._denied_key, _DENIED_SECONDS)
+                self._store.remember_denial(
+                    self._denied_key, _DENIED_SECONDS, in_memory=caller.answer_is_mocked
+                )
                 return None
             about = {"mfa_serial": serial}
-            session = StsSession.from_answer("mfa", about, answer, seconds=self._seconds)
+            session = session_from_answer("mfa", about, answer, asked_seconds=self._seconds)
             session.value["device"] = self.key
-            self._store.write({self._entry_key: session.value})
+            self._store.write({self._entry_key: session.value}, in_memory=caller.answer_is_mocked)
             return session
 
-        return self.device.call_with_code(purpose, send)
+        return self.device.call_with_code(purpose, caller, send)

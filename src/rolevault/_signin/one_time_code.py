@@ -16,6 +16,7 @@ from botocore.exceptions import (
     ClientError,
     ConnectionClosedError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     IncompleteReadError,
     ProxyConnectionError,
@@ -27,6 +28,8 @@ from botocore.parsers import ResponseParserError
 from rolevault._prompt.mfa_code import ask_for_code, is_code
 from rolevault._prompt.mfa_request import ATTEMPTS, MfaCallback, MfaRequest
 from rolevault._signin.session_store import SessionStore
+from rolevault._signin.sts_answer import KEY_REFUSALS
+from rolevault._signin.sts_call import StsCaller
 from rolevault._vault.canonical_json import digest
 from rolevault.errors import MfaFailedError
 
@@ -40,8 +43,11 @@ CODE_LIFE_SECONDS = 3 * STEP_SECONDS
 
 #: No connection was made, so STS has not seen the code.
 _NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
+#: STS may have seen the code, and there is no answer of use. ``CredentialRetrievalError`` is a
+#: session that ended before it came.
 _ANSWER_LOST = (
     ConnectionClosedError,
+    CredentialRetrievalError,
     IncompleteReadError,
     ReadTimeoutError,
     ResponseParserError,
@@ -82,11 +88,12 @@ class MfaDevice:
         self._store = store
         self._codes_key = digest("codes", serial)
 
-    def call_with_code(self, purpose: str, send: Callable[[str], T]) -> T:
+    def call_with_code(self, purpose: str, caller: StsCaller, send: Callable[[str], T]) -> T:
         """Ask for a code, and return ``send(code)``. Up to three codes are asked for. A code
         that any process has used is refused without a call.
 
         :param purpose: what the code is for, as the prompt says it.
+        :param caller: the client with which ``send`` calls.
         :param send: makes one STS call with the code, without retries.
         :raises MfaRequiredError: there is nobody to ask.
         :raises MfaFailedError: three codes were refused, or the command failed.
@@ -99,7 +106,11 @@ class MfaDevice:
 
         def note_and_send(code: str) -> T:
             sent.append(code)
-            return send(code)
+            try:
+                return send(code)
+            finally:
+                if caller.answer_is_mocked:
+                    _used_codes.remove(self.serial, code)
 
         try:
             return self._try_codes(purpose, note_and_send)
@@ -131,6 +142,8 @@ class MfaDevice:
                     elif _is_fault(error):
                         last_error, lost = f"STS failed ({error}). The code counts as used.", error
                     else:
+                        if error.response["Error"]["Code"] in KEY_REFUSALS:
+                            _used_codes.remove(self.serial, code)
                         raise
                 except _ANSWER_LOST as error:
                     # The call may have arrived. Then STS would call the code wrong if it came
@@ -157,7 +170,7 @@ class MfaDevice:
     def _share_used(self, others: dict[str, float], sent: list[str]) -> None:
         """Tell other processes which codes were sent, whether STS accepted them or not."""
         now = time.time()
-        # A code that no connection carried is not used.
+        # A code that no connection carried is not used: nobody listened, or a mock answered.
         used = [code for code in sent if _used_codes.has(self.serial, code, now)]
         if used:
             until = now + CODE_LIFE_SECONDS
@@ -172,10 +185,10 @@ class MfaDevice:
 def _is_about_code(error: ClientError) -> bool:
     # Other denials have the same error code, so only the text tells. The text for a wrong
     # serial number is another one, and no code would help against that.
-    message = error.response["Error"].get("Message", "")
+    message = error.response["Error"]["Message"]
     return "MultiFactorAuthentication failed" in message and "pass code" in message
 
 
 def _is_fault(error: ClientError) -> bool:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or error.response["Error"].get("Code", "").startswith("Throttl")
+    return status >= 500 or error.response["Error"]["Code"].startswith("Throttl")

@@ -50,6 +50,8 @@ class SessionStore:
     def __init__(self, vault: Vault) -> None:
         self.vault = vault
         self._pending: dict[str, _PendingChange] = {}
+        #: Entries that are never written: what no connection has brought.
+        self._in_memory: dict[str, Entry] = {}
         self._warned = False
         self._held_by_thread = threading.local()
 
@@ -84,6 +86,7 @@ class SessionStore:
                 entries[key] = new
             else:
                 del entries[key]
+        entries.update(self._in_memory)
         now = time.time()
         return {
             key: value
@@ -91,10 +94,22 @@ class SessionStore:
             if (end := expiry(value)) is None or end.timestamp() > now
         }
 
-    def write(self, changes: Mapping[str, Entry | None]) -> None:
+    def write(self, changes: Mapping[str, Entry | None], *, in_memory: bool = False) -> None:
         """Put entries in the vault; None deletes an entry. If that fails for any reason, the
         changes apply in this process until a later write succeeds, and one warning says so.
+
+        :param in_memory: keep the entries in the memory of this process, and leave the vault as
+            it is: they are the answer of a mock, and must not outlive the test that made it.
         """
+        for key in changes:
+            if self._in_memory.pop(key, None) is not None and changes[key] is None:
+                # The entry that was deleted is the one in memory, and not one in the vault.
+                changes = {name: new for name, new in changes.items() if name != key}
+        if in_memory:
+            self._in_memory.update({key: new for key, new in changes.items() if new is not None})
+            return
+        if not changes:
+            return
         earlier = {key: each for key, each in list(self._pending.items()) if key not in changes}
         mine: dict[str, _PendingChange] = {}
         for key, new in changes.items():
@@ -120,10 +135,13 @@ class SessionStore:
         """Return whether a denial is remembered under ``key``."""
         return key in self.read()
 
-    def remember_denial(self, key: str, seconds: int) -> None:
-        """Remember that STS has denied a call, for all processes and this many seconds."""
+    def remember_denial(self, key: str, seconds: int, *, in_memory: bool = False) -> None:
+        """Remember that STS has denied a call, for all processes and this many seconds.
+
+        :param in_memory: as for ``write``.
+        """
         end = datetime.now(timezone.utc) + timedelta(seconds=seconds)
-        self.write({key: {"kind": "denial", "Expiration": end.isoformat()}})
+        self.write({key: {"kind": "denial", "Expiration": end.isoformat()}}, in_memory=in_memory)
 
     @contextlib.contextmanager
     def sign_in_lock(

@@ -2,24 +2,16 @@
 bundle, endpoint and retry settings apply.
 """
 
-import contextlib
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import botocore.session
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    NoRegionError,
-    UnknownRegionError,
-)
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import NoRegionError, UnknownRegionError
 
 from rolevault import _botocore_private
+from rolevault._signin.sts_call import StsCaller
 from rolevault._signin.sts_session import Keys
 from rolevault._version import __version__
 
@@ -35,45 +27,6 @@ _PARTITION_REGIONS = {
     "aws-iso-f": "us-isof-south-1",
     "aws-us-gov": "us-gov-west-1",
 }
-
-
-@contextlib.contextmanager
-def redacted_errors() -> Iterator[None]:
-    """Remove secrets from the errors of the STS call in this block, because errors are logged
-    and pickled. botocore's errors about connections hold the request, with a code or a session
-    token. Its errors about an unreadable answer hold the answer, with keys.
-
-    :raises ResponseParserError: the answer cannot be read, or names no error code.
-    """
-    unreadable = "STS's answer could not be read, and is not shown. Try again."
-    try:
-        yield
-    except ResponseParserError as error:
-        # Changed in place, because a new exception would carry this one as its context.
-        error.args = (unreadable,)
-        raise
-    except ClientError as error:
-        details = error.response["Error"]
-        if not isinstance(details.get("Code"), str):
-            raise ResponseParserError(unreadable) from None
-        if not isinstance(details.get("Message"), str):
-            details["Message"] = ""  # <Message/>
-        raise
-    except HTTPClientError as error:
-        holder: Any = error  # botocore's stubs know neither attribute
-        holder.request = holder.response = None
-        if type(error) is HTTPClientError:
-            # It wraps any exception of an HTTP library, whose text can hold a header.
-            error.args = ("The HTTP client failed. Its message is not shown.",)
-            holder.kwargs = {"error": "not shown"}
-            error.__context__ = None
-        raise
-    except BotoCoreError:
-        raise
-    except (KeyError, OverflowError, RuntimeError, TypeError, ValueError):
-        # botocore's parser raises these for a well-formed page that is not an answer, such as
-        # a proxy's own, and for an answer with a time that is none.
-        raise ResponseParserError(unreadable) from None
 
 
 class StsClientFactory:
@@ -101,6 +54,10 @@ class StsClientFactory:
         )
         endpoint: str | None = provider.provide()
         return endpoint
+
+    def create_caller(self, keys: Keys, *, carries_code: bool = False) -> StsCaller:
+        """Return what calls STS with ``keys``. The parameters are those of ``create_client``."""
+        return StsCaller(self.create_client(keys, carries_code=carries_code))
 
     def create_client(self, keys: Keys, *, carries_code: bool = False) -> Any:
         """Return a client that signs with ``keys``.
