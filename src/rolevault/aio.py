@@ -17,7 +17,6 @@ from concurrent.futures import Future
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import botocore.session
 from botocore.credentials import CredentialProvider, ReadOnlyCredentials
 
 try:
@@ -28,7 +27,6 @@ except ImportError as missing:
         "rolevault.aio needs aiobotocore: pip install 'rolevault[aio]'", name="aiobotocore"
     ) from missing
 
-from rolevault import _botocore_private
 from rolevault._boto.provider import RoleVaultProvider, insert_provider
 from rolevault._boto.refused_keys import RefusedKeyRetry
 from rolevault._boto.takeover import (
@@ -43,6 +41,7 @@ from rolevault._roles.resolve import check_options, resolve_role
 from rolevault._roles.role import METHOD, Options, Role
 from rolevault._signin.renewal import Renewal
 from rolevault._signin.role_chain import RoleChain
+from rolevault._signin.source_lookup import twin
 from rolevault.errors import ConfigurationError, SignInTimeoutError
 
 if TYPE_CHECKING:
@@ -241,8 +240,10 @@ class AioRoleVaultProvider(CredentialProvider):
     def _load(self) -> AioRoleCredentials:
         with self._load_lock.lock:
             if self._loaded is None:
-                twin = _synchronous_twin(self.session)
-                renewal = RoleChain(twin, standard_chain(twin)).renewal(self.role)
+                # STS is called on a synchronous session, and the source credentials come from
+                # it. Providers that were added to the async chain are not in its chain.
+                inner = twin(self.session)
+                renewal = RoleChain(inner, standard_chain(inner)).renewal(self.role)
                 _AioRefusedKeyRetry(renewal).register(self.session)
                 self._loaded = AioRoleCredentials(renewal)
             return self._loaded
@@ -265,20 +266,3 @@ def _chain(provider: AioRoleVaultProvider, original: OriginalCredentials) -> Aio
     chain = AioCredentialResolver(list(original.build(provider.session).providers))
     insert_provider(provider, provider.role, chain)
     return chain
-
-
-def _synchronous_twin(session: AioSession) -> botocore.session.Session:
-    """A synchronous session with the same configuration. STS is called on this session, and
-    the source credentials come from it. Providers that were added to the async chain are not
-    in its chain.
-    """
-    twin = botocore.session.Session()
-    for name, value in session.instance_variables().items():
-        twin.set_config_variable(name, value)
-    if (region := _botocore_private.last_region(session)) and not session.get_config_variable(
-        "region"
-    ):
-        twin.set_config_variable("region", region)
-    if (config := session.get_default_client_config()) is not None:
-        twin.set_default_client_config(config)
-    return twin

@@ -21,7 +21,7 @@ from aiobotocore.session import AioSession
 
 import rolevault.aio
 from loops import REGION, aio_account_of, run, session_for
-from rolevault.aio import _synchronous_twin
+from rolevault._signin.source_lookup import twin
 
 
 def write_config(home: Path, text: str) -> None:
@@ -208,7 +208,7 @@ def test_sts_is_called_with_the_sessions_settings(
     assume = next(call for call in sts.calls if call.action == "AssumeRole")
     assert "app/team-seven" in assume.user_agent
     assert "rolevault/" in assume.user_agent
-    assert _synchronous_twin(session).get_config_variable("region") == "ap-south-1"
+    assert twin(session).get_config_variable("region") == "ap-south-1"
 
 
 def test_sync_install_leaves_async_sessions_alone(

@@ -7,17 +7,19 @@ held while a person types, and is taken only if a code is needed. No process hol
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime
 
 from botocore.exceptions import ClientError, CredentialRetrievalError
 
 from rolevault._concurrency.single_flight import SingleFlight
 from rolevault._roles.role import CHAINED_SECONDS, Role
-from rolevault._signin.assume_role import KEY_REFUSALS, AssumeRole, CodeNeededError
+from rolevault._signin.assume_role import AssumeRole, CodeNeededError
 from rolevault._signin.mfa_session import MfaSession
 from rolevault._signin.one_time_code import MfaDevice
 from rolevault._signin.session_store import SessionStore
 from rolevault._signin.source_credentials import SourceCredentials
+from rolevault._signin.sts_answer import KEY_REFUSALS
 from rolevault._signin.sts_client import StsClientFactory
 from rolevault._signin.sts_session import Keys, StsSession
 from rolevault.errors import ConfigurationError
@@ -28,18 +30,30 @@ _signing_in: SingleFlight[StsSession] = SingleFlight()
 
 
 class Fetcher:
-    """Fetches the sessions of one role, for all threads and processes."""
+    """Fetches the sessions of one role, for all threads and processes.
+
+    :param mfa_hint: returns what to say if the role is denied and has no ``mfa_serial``.
+    """
 
     def __init__(
-        self, role: Role, source: SourceCredentials, store: SessionStore, sts: StsClientFactory
+        self,
+        role: Role,
+        source: SourceCredentials,
+        store: SessionStore,
+        sts: StsClientFactory,
+        mfa_hint: Callable[[], str | None],
     ) -> None:
         self.role = role
         self._source = source
         self._store = store
         self._sts = sts
-        #: The name of the role's entry in the vault.
-        self.key = role.cache_key(source.identity, sts.endpoint)
-        self._assume_role = AssumeRole(role, self.key, store, sts)
+        self._mfa_hint = mfa_hint
+        self._endpoint = sts.endpoint
+
+    @property
+    def key(self) -> str:
+        """The key of the role's entry in the vault."""
+        return self.role.cache_key(self._source.identity, self._endpoint)
 
     def fetch(self, *, ask: bool, not_before: float = 0.0, refresh: bool = False) -> StsSession:
         """Return a session of the role that is outside its advisory window.
@@ -66,6 +80,9 @@ class Fetcher:
         :raises ConfigurationError: no session can last that long.
         """
         self._store.ensure_openable()
+        return self._source.call_with_keys(lambda: self._ensure(min_ttl, refresh))
+
+    def _ensure(self, min_ttl: float, refresh: bool) -> tuple[StsSession, datetime]:
         now = time.time()
         upper_role = self._source.upper_role()
         # If the role is entered from an upper role, only the upper role can need a code.
@@ -74,7 +91,7 @@ class Fetcher:
         )
         mfa_session = self._mfa_session()
         if refresh:
-            self._assume_role.forget_denial()
+            self._assume_role().forget_denial()
             if mfa_session is not None:
                 mfa_session.forget_denial()
         least = self._attainable_ttl(min_ttl, mfa_session)
@@ -114,6 +131,9 @@ class Fetcher:
 
     def _sign_in(self, ask: bool, not_before: float, refresh: bool) -> StsSession:
         self._store.ensure_openable()
+        return self._source.call_with_keys(lambda: self._call_sts(ask, not_before, refresh))
+
+    def _call_sts(self, ask: bool, not_before: float, refresh: bool) -> StsSession:
         mfa_session = self._mfa_session()
         mfa_not_before = not_before if refresh else 0.0
         opened = renewed = False
@@ -125,11 +145,12 @@ class Fetcher:
                 if fresh is not None:
                     return fresh
                 try:
-                    return self._assume_role.without_code(mfa_session, keys, mfa_not_before)
+                    return self._assume_role().without_code(mfa_session, keys, mfa_not_before)
                 except (CodeNeededError, ClientError) as error:
                     refusal = error
             if isinstance(refusal, ClientError):
                 if renewed or not self._upper_role_renews(refusal, keys):
+                    self._warn_without_device(refusal)
                     raise refusal
                 renewed = True
                 continue
@@ -154,13 +175,24 @@ class Fetcher:
             fresh = self._stored_fresh(not_before)
             if fresh is not None:
                 return fresh
-            return self._assume_role.with_code(mfa_session.device, keys)
+            return self._assume_role().with_code(mfa_session.device, keys)
+
+    def _warn_without_device(self, error: ClientError) -> None:
+        """Say so if the role is denied because its ``mfa_serial`` is in another profile."""
+        is_denied = error.response["Error"]["Code"] == "AccessDenied"
+        if not is_denied or self.role.mfa_serial is not None or self._source.is_role():
+            return
+        if hint := self._mfa_hint():
+            logger.warning("STS denied entry to %s. %s", self.role.role_arn, hint)
 
     def _upper_role_renews(self, error: ClientError, keys: Keys) -> bool:
         """Return whether STS refused the keys of an upper role, and that role gives new ones."""
         upper_role = self._source.upper_role()
-        refused = error.response["Error"].get("Code") in KEY_REFUSALS
+        refused = error.response["Error"]["Code"] in KEY_REFUSALS
         return upper_role is not None and refused and upper_role.drop_refused_key(keys[0])
+
+    def _assume_role(self) -> AssumeRole:
+        return AssumeRole(self.role, self.key, self._store, self._sts)
 
     def _mfa_session(self) -> MfaSession | None:
         """Return the MFA session of the user who enters the role; None if a code cannot help."""

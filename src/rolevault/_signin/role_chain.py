@@ -2,6 +2,7 @@
 a machine. The vault has a session for each role of the chain.
 """
 
+import functools
 from collections.abc import Sequence
 
 import botocore.session
@@ -11,8 +12,9 @@ from rolevault import _botocore_private
 from rolevault._roles.profile import chosen_profile, is_role, is_upper_role, role_values, settings
 from rolevault._roles.role import Role
 from rolevault._roles.source_rules import check_source
-from rolevault._signin import source_credentials
+from rolevault._signin import source_lookup
 from rolevault._signin.fetcher import Fetcher
+from rolevault._signin.mfa_hint import mfa_hint
 from rolevault._signin.renewal import Renewal
 from rolevault._signin.session_store import store_for
 from rolevault._signin.source_credentials import SourceCredentials
@@ -42,8 +44,11 @@ class RoleChain:
         """
         store = store_for(Vault(role.vault_path, role.passphrase))
         sts = StsClientFactory(self._session, role.partition)
-        fetcher = Fetcher if role.role_arn is not None else UserFetcher
-        return Renewal(fetcher(role, self._source(role, visited), store, sts))
+        source = self._source(role, visited)
+        if role.role_arn is None:
+            return Renewal(UserFetcher(role, source, store, sts))
+        hint = functools.partial(mfa_hint, self._session, role)
+        return Renewal(Fetcher(role, source, store, sts, hint))
 
     def _source(self, role: Role, visited: Sequence[str]) -> SourceCredentials:
         session = self._session
@@ -53,7 +58,7 @@ class RoleChain:
             visited = (*visited, role.profile or "default")
             check_source(session, vars(role), visited)
         if role.credential_source is not None:
-            return source_credentials.from_credential_source(
+            return source_lookup.from_credential_source(
                 session, role.credential_source, role.profile or "default"
             )
         if role.source_profile is not None:
@@ -70,7 +75,7 @@ class RoleChain:
         if is_role(settings(session, profile)) and "assume-role" in methods:
             before = CredentialResolver(rest.providers[: methods.index("assume-role")])
             return from_role(before, lambda: self._upper_role(role, profile, ()))
-        return source_credentials.from_chain(session, rest)
+        return source_lookup.from_chain(session, rest)
 
     def _leave_environment_out(self, rest: CredentialResolver, profile: str) -> None:
         """Remove the environment's keys and web identity from the chain: a named profile beats
@@ -85,7 +90,7 @@ class RoleChain:
 
     def _from_profile(self, role: Role, profile: str, visited: Sequence[str]) -> SourceCredentials:
         if not is_upper_role(self._session, profile):
-            return source_credentials.from_profile(self._session, profile)
+            return source_lookup.from_profile(self._session, profile)
         return from_role(CredentialResolver([]), lambda: self._upper_role(role, profile, visited))
 
     def _upper_role(self, role: Role, profile: str, visited: Sequence[str]) -> Renewal:

@@ -1,30 +1,31 @@
 """Source credentials: the credentials of a user, a machine or another role that assume a role."""
 
-import re
+import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-import botocore.credentials
-import botocore.session
 from botocore.credentials import (
-    CredentialProvider,
-    CredentialResolver,
     Credentials,
     EnvProvider,
     ReadOnlyCredentials,
 )
-from botocore.exceptions import CredentialRetrievalError, InvalidConfigError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+)
 
-from rolevault import _botocore_private
 from rolevault._concurrency.fork_lock import ForkLock
-from rolevault._roles import source_identity
-from rolevault._roles.config_files import check_readable
 from rolevault._roles.role import METHOD
 from rolevault._roles.source_identity import Identity
-from rolevault._roles.source_rules import CREDENTIAL_SOURCES
+from rolevault._signin.sts_answer import KEY_REFUSALS, is_printable
 from rolevault._signin.sts_session import Keys
 from rolevault.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: The METHODs of botocore's providers whose credentials always belong to a role.
 _ROLE_METHODS = frozenset(
@@ -37,6 +38,9 @@ _ROLE_METHODS = frozenset(
         METHOD,
     }
 )
+
+#: What messages call the three parts of ``Keys``.
+_NAMES = ("access key id", "secret key", "session token")
 
 
 class UpperRole(Protocol):
@@ -53,23 +57,35 @@ class SourceCredentials:
     """Source credentials. They are resolved when they are first used, which is when the vault
     holds no session of the role.
 
-    :param identity: whose credentials they are, as far as the configuration tells.
+    :param identity: returns whose credentials they are, as far as the configuration tells.
     :param load: resolves the credentials; returns None if there are none.
     :param enter: returns the upper role, if ``load`` has returned None.
+    :param origin: where the credentials come from, as messages say it.
+    :param read_anew: returns the same credentials, from files and environment as they are now.
     """
 
     def __init__(
         self,
-        identity: Identity,
+        identity: Callable[[], Identity],
         load: Callable[[], Credentials | None],
         enter: Callable[[], UpperRole] | None = None,
+        *,
+        origin: str,
+        read_anew: "Callable[[], SourceCredentials]",
     ) -> None:
-        self.identity = identity
+        self._identity = identity
         self._load = load
         self._enter = enter
+        self._origin = origin
+        self._read_anew = read_anew
         self._state_lock = ForkLock()
         self._found: Credentials | None = None
         self._upper_role: UpperRole | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Whose credentials they are. It changes where other keys were read."""
+        return self._identity()
 
     @property
     def method(self) -> str:
@@ -90,6 +106,10 @@ class SourceCredentials:
         with self._state_lock.lock:
             if self._found is None and self._upper_role is None:
                 self._found = self._load()
+                known = self._identity().get("access_key_id")
+                if self._found is not None and known not in (None, self._found.access_key):
+                    # The file was rewritten since the identity was read from it.
+                    self._identity = self._read_anew()._identity
                 if self._found is None and self._enter is not None:
                     self._upper_role = self._enter()
             return self._upper_role
@@ -100,22 +120,23 @@ class SourceCredentials:
         :param ask: whether a person may be asked for a code, to enter the upper role.
         :raises BotoCoreError, ClientError: as ``method``, and why the upper role cannot be
             entered.
-        :raises ConfigurationError: a key or the token holds a control character.
+        :raises ConfigurationError: a key holds a character that no key has.
         """
         upper_role = self.upper_role()
         if upper_role is not None:
             frozen = upper_role.frozen(ask=ask)
         else:
             frozen = self._credentials().get_frozen_credentials()
-        keys = (frozen.access_key or "", frozen.secret_key or "", frozen.token)
-        for name, text in zip(("access key id", "secret key", "session token"), keys, strict=True):
-            if text is not None and re.search(r"[\x00-\x1f\x7f]", text):
-                # Sent, it would break a header, and the error would show it.
+        keys = frozen.access_key or "", frozen.secret_key or "", frozen.token
+        for name, value in zip(_NAMES, keys, strict=True):
+            # http.client shows a header that it cannot send, in an error that is logged.
+            if value and not is_printable(value):
                 raise ConfigurationError(
                     option=f"source credentials ({self.method})",
                     value="<not shown>",
-                    rule=f"the {name} holds a line break or another control character. Look "
-                    "for a CR at its end, as files of Windows have it.",
+                    rule=f"the {name} holds a line break, a space or another character that no key "
+                    f"has. It comes from {self._described_origin()}. Look for a CR at its end, as "
+                    "files of Windows have it.",
                 )
         return keys
 
@@ -131,72 +152,65 @@ class SourceCredentials:
             return ":assumed-role/" in self.identity.get("login_session", "")
         return method in _ROLE_METHODS
 
+    def call_with_keys(self, call: Callable[[], T]) -> T:
+        """Return ``call()``, which signs with these credentials. If STS does not know them or
+        they have expired, read them anew, and call once more if they are others by now: tools
+        rewrite ``~/.aws/credentials`` while a script runs.
+
+        :raises ClientError: STS's refusal. If it is about these credentials, its text says where
+            they come from.
+        """
+        try:
+            return call()
+        except ClientError as error:
+            if not self._are_refused(error):
+                raise
+            if not self._read_others():
+                self._name_origin(error)
+                raise
+        try:
+            return call()
+        except ClientError as error:
+            if self._are_refused(error):
+                self._name_origin(error)
+            raise
+
+    def _are_refused(self, error: ClientError) -> bool:
+        """Return whether STS refused these credentials. An upper role renews its own."""
+        code = error.response.get("Error", {}).get("Code")
+        return code in KEY_REFUSALS and self._found is not None
+
+    def _read_others(self) -> bool:
+        """Read the credentials anew. Return whether they are others than before."""
+        with self._state_lock.lock:
+            before = self._credentials().get_frozen_credentials()
+            try:
+                new = self._read_anew()
+                found = new._load()
+            except BotoCoreError as error:
+                # STS's refusal is what counts. A tool may be rewriting the file just now.
+                logger.info("The source credentials could not be read again: %s", error)
+                return False
+            if found is None or found.get_frozen_credentials() == before:
+                return False
+            self._found, self._identity = found, new._identity
+            return True
+
+    def _name_origin(self, error: ClientError) -> None:
+        text = f"The refused keys are the source credentials from {self._described_origin()}."
+        if text not in str(error):
+            # ``error.response`` stays as STS gave it.
+            error.args = (f"{error}. {text} Put valid keys there.",)
+
+    def _described_origin(self) -> str:
+        found = self._found
+        if found is None:
+            return self._origin
+        if found.method == EnvProvider.METHOD:
+            return "the environment (AWS_ACCESS_KEY_ID and the variables beside it)"
+        return f"{self._origin} ({found.method})"
+
     def _credentials(self) -> Credentials:
         if self._found is None:
             raise NoCredentialsError
         return self._found
-
-
-def from_chain(session: botocore.session.Session, chain: CredentialResolver) -> SourceCredentials:
-    """Return the credentials with which the session would sign without rolevault.
-
-    :raises ConfigurationError: when they are resolved, if the chain finds none and a file of
-        profiles cannot be read.
-    """
-
-    def load() -> Credentials | None:
-        credentials: Credentials | None = chain.load_credentials()
-        if credentials is None:
-            check_readable(session)
-        return credentials
-
-    return SourceCredentials(source_identity.of_chain(session, chain), load)
-
-
-def from_profile(session: botocore.session.Session, profile: str) -> SourceCredentials:
-    """Return the credentials of a source profile that is not a role entered by AssumeRole.
-
-    :raises InvalidConfigError: when they are resolved, if the profile has no credentials.
-    :raises ConfigurationError: then, if a file of profiles cannot be read.
-    """
-    # Read now: a client for another region may be made before the credentials are resolved.
-    region = _botocore_private.last_region(session)
-
-    def load() -> Credentials:
-        chain = _botocore_private.profile_chain(session, profile, region)
-        credentials: Credentials | None = chain.load_credentials()
-        if credentials is None:
-            check_readable(session)
-            message = f'The source profile "{profile}" must have credentials.'
-            raise InvalidConfigError(error_msg=message)
-        return credentials
-
-    return SourceCredentials(source_identity.of_profile(session, profile), load)
-
-
-def from_credential_source(
-    session: botocore.session.Session, name: str, profile: str
-) -> SourceCredentials:
-    """Return the credentials of a ``credential_source``.
-
-    :param name: one of ``CREDENTIAL_SOURCES``.
-    :param profile: the profile that names the source.
-    :raises CredentialRetrievalError: when they are resolved, if the source has none.
-    """
-    method = CREDENTIAL_SOURCES[name]
-
-    def load() -> Credentials:
-        # The chain of a session with an explicit profile has no EnvProvider.
-        provider: CredentialProvider = EnvProvider()
-        if method != "env":
-            provider = botocore.credentials.create_credential_resolver(session).get_provider(method)
-        credentials: Credentials | None = provider.load()
-        if credentials is None:
-            raise CredentialRetrievalError(
-                provider=name,
-                error_msg="No credentials found in credential_source referenced in profile "
-                f"{profile}",
-            )
-        return credentials
-
-    return SourceCredentials(source_identity.of_credential_source(session, name), load)

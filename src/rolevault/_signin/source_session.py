@@ -6,14 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import boto3
-from botocore.credentials import CredentialResolver
+from botocore.credentials import CredentialResolver, Credentials
 
 from rolevault import _botocore_private
 from rolevault._roles import source_identity
 from rolevault._roles.role import METHOD
 from rolevault._roles.source_identity import Identity
 from rolevault._signin.renewal import Renewal
-from rolevault._signin.source_credentials import SourceCredentials, from_chain
+from rolevault._signin.source_credentials import SourceCredentials
+from rolevault._signin.source_lookup import from_chain
 
 
 def from_session(session: boto3.Session) -> SourceCredentials:
@@ -32,7 +33,7 @@ def from_session(session: boto3.Session) -> SourceCredentials:
         resolved = inner.get_credentials()
     if resolved is not None and resolved.method not in methods:
         # No provider has found these credentials: they were given to the session.
-        return SourceCredentials(_identity(resolved), lambda: resolved)
+        return _given(resolved)
     if METHOD not in methods:
         return from_chain(inner, chain)
     index = methods.index(METHOD)
@@ -51,16 +52,40 @@ def from_role(before: CredentialResolver, enter: Callable[[], Renewal]) -> Sourc
     :param enter: returns the renewal of the upper role.
     """
     identity: Identity = source_identity.before_profiles(before)
+    origin = "boto3's credential chain, before its profiles"
     if "access_key_id" in identity:
         # The environment's keys will probably be used. As in botocore, a fault in the upper
         # role's profile is an error only if the upper role is used.
-        return SourceCredentials(identity, before.load_credentials, enter)
+        return SourceCredentials(
+            lambda: identity,
+            before.load_credentials,
+            enter,
+            origin=origin,
+            read_anew=lambda: from_role(before, enter),
+        )
     upper = enter()
-    identity = {**identity, "hop": upper.fetcher.key}
-    return SourceCredentials(identity, before.load_credentials, lambda: upper)
+    return SourceCredentials(
+        # The key of the upper role changes if its source credentials change.
+        lambda: {**identity, "hop": upper.fetcher.key},
+        before.load_credentials,
+        lambda: upper,
+        origin=origin,
+        read_anew=lambda: from_role(before, lambda: upper),
+    )
 
 
-def _identity(credentials: Any) -> dict[str, Any]:
+def _given(credentials: Credentials) -> SourceCredentials:
+    """Return credentials that were given to a session."""
+    identity = _identity(credentials)
+    return SourceCredentials(
+        lambda: identity,
+        lambda: credentials,
+        origin="the session passed as source_session",
+        read_anew=lambda: _given(credentials),
+    )
+
+
+def _identity(credentials: Credentials) -> dict[str, Any]:
     """Return the identity of credentials that were given to a session: their access key id.
 
     Credentials that renew themselves are asked for their key now, because nothing else tells

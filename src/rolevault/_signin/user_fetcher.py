@@ -33,8 +33,12 @@ class UserFetcher:
         self._source = source
         self._store = store
         self._sts = sts
-        #: The identity of the session, if a role is entered with it.
-        self.key = digest("user", source.identity, role.mfa_serial, sts.endpoint)
+        self._endpoint = sts.endpoint
+
+    @property
+    def key(self) -> str:
+        """The identity of the session, if a role is entered with it."""
+        return digest("user", self._source.identity, self.role.mfa_serial, self._endpoint)
 
     def fetch(self, *, ask: bool, not_before: float = 0.0, refresh: bool = False) -> StsSession:
         """Return an MFA session that is outside its advisory window.
@@ -55,7 +59,7 @@ class UserFetcher:
             not_before = math.nextafter(found.issued, math.inf)
         if not ask:
             raise CodeNeededError(directly=False, not_before=not_before)
-        return self._open(mfa_session, not_before)
+        return self._open(not_before)
 
     def ensure(self, min_ttl: float, *, refresh: bool) -> tuple[StsSession, datetime]:
         """Return an MFA session and its end, which is at least ``min_ttl`` seconds away.
@@ -78,10 +82,7 @@ class UserFetcher:
         # A session that was just opened has already lost a moment.
         least = min(min_ttl, life - min(300.0, life / 6))
         found = None if refresh else mfa_session.find(min_ttl=least)
-        if found is None:
-            session = self._open(mfa_session, now)
-        else:
-            session = _ending_at(found, mfa_session.end(found))
+        session = _ending_at(found, mfa_session.end(found)) if found else self._open(now)
         return session, session.expires
 
     def stored(self) -> StsSession | None:
@@ -94,8 +95,12 @@ class UserFetcher:
         """Delete the session with this key from the vault."""
         self._mfa_session().forget(access_key_id, self.role.purpose)
 
-    def _open(self, mfa_session: MfaSession, not_before: float) -> StsSession:
+    def _open(self, not_before: float) -> StsSession:
+        return self._source.call_with_keys(lambda: self._open_with_keys(not_before))
+
+    def _open_with_keys(self, not_before: float) -> StsSession:
         session = None
+        mfa_session = self._mfa_session()
         if mfa_session.may_open():
             session = mfa_session.open(self.role.purpose, not_before=not_before)
         if session is None:
