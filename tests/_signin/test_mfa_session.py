@@ -8,10 +8,10 @@ from typing import Any
 import boto3
 import pytest
 import time_machine
-from botocore.exceptions import ClientError, NoRegionError
+from botocore.exceptions import ClientError, CredentialRetrievalError, NoRegionError
 
 import rolevault
-from conftest import Alice, Config, Enter, Python, account_of
+from conftest import Alice, Config, Enter, Python, account_of, key_of
 from local_iam import Role
 from local_sts import LocalSts
 
@@ -366,3 +366,39 @@ def test_the_log_tells_why_a_code_is_asked_for(
     account_of(rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=alice))
     assert f"A code of {alice.serial} is needed to enter role Deploy" in caplog.text
     assert f"Entered {role_a.arn} until " in caplog.text
+
+
+def test_a_person_is_never_asked_in_a_loop(
+    sts: LocalSts, alice: Alice, role_a: Role, enter: Enter
+) -> None:
+    """STS refuses each MFA session that it has just issued: one code, and then an error."""
+    session = enter(role_a)
+
+    def revoke(**event: Any) -> None:
+        sts.revoke("invalid")
+
+    session.events.register("before-call.sts.AssumeRole", revoke)
+    with pytest.raises(CredentialRetrievalError, match="an MFA session that it had just issued"):
+        key_of(session)
+    assert len(alice.requests) == 1
+
+
+def test_refresh_asks_for_a_code_where_temporary_keys_carry_mfa(
+    sts: LocalSts,
+    alice: Alice,
+    role_a: Role,
+    enter: Enter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``refresh=True`` means a new code, which goes to AssumeRole itself: GetSessionToken takes
+    no temporary keys, and is not called with them.
+    """
+    code = alice.device.next_code()
+    _use_session_token(alice, monkeypatch, SerialNumber=alice.serial, TokenCode=code)
+    session = enter(role_a)
+    rolevault.ensure(session)
+    assert alice.requests == []
+    rolevault.ensure(session, refresh=True)
+    assert len(alice.requests) == 1
+    assert sts.count("GetSessionToken") == 1
+    assert [call.has_code for call in sts.calls if call.action == "AssumeRole"] == [False, True]

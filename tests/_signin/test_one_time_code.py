@@ -31,7 +31,7 @@ from conftest import Alice, Python, account_of
 from local_iam import STEP
 from local_sts import Failure, LocalSts, Role
 from pty_user import PtyUser
-from rolevault import ConfigurationError, MfaFailedError, MfaRequest, MfaRequiredError
+from rolevault import ConfigurationError, MfaFailedError, MfaRequest, MfaRequiredError, Vault
 
 WRONG = "MultiFactorAuthentication failed with invalid MFA one time pass code."
 
@@ -483,3 +483,37 @@ def test_a_command_is_asked_again_in_the_next_time_step(
         sign_in([sys.executable, "-ISc", CODES, alice.device.secret, str(offset), str(log)])
     assert log.read_text() == "run\nrun\n"
     assert sent(sts) == [alice.device.code(step * STEP), alice.device.code((step + 1) * STEP)]
+
+
+def test_a_used_code_is_refused_for_three_time_steps(
+    sts: LocalSts, alice: Alice, sign_in: SignIn, clock: time_machine.Traveller
+) -> None:
+    """STS takes a code in its own time step and in those beside it. The vault remembers the code
+    as long, and no longer.
+    """
+    code, other = alice.device.next_code(), alice.device.next_code()
+    sign_in(Answers([code]))
+    (entry,) = [each for each in Vault().entries() if each["kind"] == "codes"]
+    assert entry["expires"].timestamp() == pytest.approx(time.time() + 90, abs=1)
+    clock.shift(89)
+    answers = Answers([code, alice.device.next_code()])
+    sign_in(answers)
+    assert str(answers.errors[1]).startswith("This code was already used")
+    clock.shift(2)
+    answers = Answers([code, other, alice.device.next_code()])
+    sign_in(answers)
+    assert answers.errors[1] == f"STS says: {WRONG}"
+
+
+def test_the_used_codes_of_other_processes_stay_in_the_vault(
+    sts: LocalSts, alice: Alice, sign_in: SignIn
+) -> None:
+    """A process adds its own codes to those that others have used; what has ended is left out."""
+    sign_in(Answers([alice.device.next_code()]))
+    vault = Vault()
+    (key,) = [each["key"] for each in vault.entries() if each["kind"] == "codes"]
+    now = time.time()
+    vault[key] = {**vault[key], "codes": {"theirs": now + 60, "ended": now - 1}}
+    code = alice.device.next_code()
+    sign_in(Answers([code]))
+    assert Vault()[key]["codes"].keys() == {"theirs", code}

@@ -5,7 +5,9 @@ the lifetime, and ``ensure``.
 
 import datetime
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ import rolevault
 from conftest import Alice, Enter, account_of, key_of
 from local_iam import Role
 from local_sts import LocalSts
-from rolevault import ConfigurationError, MfaRequest, MfaRequiredError
+from rolevault import ConfigurationError, MfaRequest, MfaRequiredError, Vault
+from rolevault._signin.session_store import SessionStore
 
 
 @pytest.fixture(autouse=True)
@@ -334,3 +337,82 @@ def test_refresh_after_a_revocation_in_iam(
     assert sts.count("AssumeRole") == 1
     rolevault.ensure(session, refresh=True)
     dynamodb.list_tables()
+
+
+# Keys that a service refuses
+
+
+def test_a_clock_that_is_set_back_keeps_no_key_alive(
+    sts: LocalSts, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """One key a minute is dropped. A last time that lies in the future says nothing."""
+    session = enter(role_a)
+    dynamodb: Any = session.client("dynamodb", endpoint_url=sts.url)
+    dynamodb.list_tables()
+    for _ in range(2):
+        sts.revoke("invalid", key_of(session))
+        dynamodb.list_tables()
+        clock.shift(-1800)
+    assert sts.count("AssumeRole") == 3
+
+
+def test_a_key_that_another_process_has_replaced_is_not_deleted(
+    sts: LocalSts, role_a: Role, enter: Enter
+) -> None:
+    """The vault holds a newer session by then, which signs."""
+    session = enter(role_a)
+    dynamodb: Any = session.client("dynamodb", endpoint_url=sts.url)
+    dynamodb.list_tables()
+    old = key_of(session)
+    other = enter(role_a)
+    rolevault.ensure(other, refresh=True)
+    sts.revoke("invalid", old)
+    dynamodb.list_tables()
+    assert key_of(session) == key_of(other) != old
+    assert sts.count("AssumeRole") == 2
+
+
+def test_a_session_that_is_adopted_while_a_key_is_dropped_stays(
+    sts: LocalSts, role_a: Role, enter: Enter
+) -> None:
+    """To drop a key waits for a lock. Keys that another thread adopts at that time sign on."""
+    session = enter(role_a)
+    old = key_of(session)
+    rolevault.ensure(enter(role_a), refresh=True)
+    credentials: Any = session.get_credentials()
+    renewal = credentials.renewal
+    with ThreadPoolExecutor(1) as pool:
+        with SessionStore(Vault()).sign_in_lock("role", renewal.fetcher.key, "x"):
+            dropping = pool.submit(renewal.drop_refused_key, old)
+            while not renewal._dropped_at:
+                time.sleep(0.01)
+            rolevault.ensure(session)
+        assert dropping.result(60) is True
+    assert renewal.current().access_key != old
+
+
+def test_a_failed_attempt_does_not_bring_back_old_keys(
+    alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller, tmp_path: Path
+) -> None:
+    """While a person is asked, another process renews the session and this one adopts it. Then
+    the person gives up: the new keys sign.
+    """
+    made: list[str] = []
+
+    def gives_up(request: MfaRequest) -> str:
+        if not alice.requests:
+            return alice(request)
+        elsewhere = tmp_path / "elsewhere" / "vault"
+        other = enter(role_a, mfa_session_seconds=0, vault_path=elsewhere)
+        made.append(key_of(other))
+        roles = {key: each for key, each in Vault(elsewhere).items() if each["kind"] == "role"}
+        Vault().update(roles)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(rolevault.ensure, session).result(60)
+        raise MfaRequiredError(serial=request.serial, purpose=request.reason, reason="away")
+
+    session = enter(role_a, mfa_session_seconds=0, mfa_callback=gives_up)
+    key_of(session)
+    clock.shift(3400)
+    key_of(session)
+    assert [key_of(session)] == made

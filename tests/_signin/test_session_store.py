@@ -18,7 +18,7 @@ import pytest
 import time_machine
 
 import rolevault
-from conftest import PASSPHRASE, Alice, Enter, account_of
+from conftest import PASSPHRASE, Alice, Enter, Typist, account_of
 from local_iam import Role
 from local_sts import LocalSts
 from rolevault import SignInTimeoutError, Vault, WrongPassphraseError
@@ -307,3 +307,45 @@ def test_what_holds_secrets_is_not_pickled(duplicate: Callable[[object], object]
         with pytest.raises(TypeError, match="cannot be pickled or copied") as caught:
             duplicate(holder)
         assert "SENTINEL" not in str(caught.value)
+
+
+# Sign-ins of several processes
+
+
+def test_the_locks_of_roles_and_devices_are_apart() -> None:
+    """A sign-in that needs no code never waits for a person who types one, whatever the names
+    of the role and the device are.
+    """
+    store = SessionStore(Vault(passphrase=PASSPHRASE))
+    for digit in "0123456789abcdef":
+        for other in "0123456789abcdef":
+            with store.sign_in_lock("device", digit, "x"), store.sign_in_lock("role", other, "y"):
+                pass
+
+
+def test_a_process_waits_for_the_code_that_another_one_asks_for(
+    sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the code goes to AssumeRole itself. Two stores, as two processes have them."""
+    caplog.set_level("INFO", "rolevault")
+    typist = Typist(alice)
+    options = {"mfa_session_seconds": 0, "mfa_callback": typist}
+    sessions = [enter(role_a, passphrase=lambda: PASSPHRASE, **options) for _ in range(2)]
+    credentials = [session.get_credentials() for session in sessions]
+    keys: list[object] = []
+    threads = [
+        threading.Thread(target=lambda c=each: keys.append(c.get_frozen_credentials()), daemon=True)
+        for each in credentials
+    ]
+    threads[0].start()
+    assert typist.asked.wait(60)
+    threads[1].start()
+    until = time.monotonic() + 10
+    while "Waiting for" not in caplog.text and time.monotonic() < until:
+        time.sleep(0.01)
+    typist.may_answer.set()
+    for thread in threads:
+        thread.join(60)
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+    assert len(alice.requests) == 1
