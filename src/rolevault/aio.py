@@ -3,7 +3,8 @@
 The synchronous code of rolevault does the work, in threads of its own, so that neither a
 prompt nor a file ever blocks an event loop. Keys that are in memory sign at once.
 
-This serves aiobotocore on asyncio. Its httpx backend on trio is not served.
+aiobotocore must run on asyncio: under trio (its httpx backend allows trio) the first request
+raises ``UnsupportedPlatformError``.
 """
 
 import asyncio
@@ -42,7 +43,7 @@ from rolevault._roles.role import METHOD, Options, Role
 from rolevault._signin.renewal import Renewal
 from rolevault._signin.role_chain import RoleChain
 from rolevault._signin.source_lookup import twin
-from rolevault.errors import ConfigurationError, SignInTimeoutError
+from rolevault.errors import ConfigurationError, SignInTimeoutError, UnsupportedPlatformError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -139,6 +140,21 @@ def _run_in_thread(call: Callable[[], T]) -> "Future[T]":
     return future
 
 
+def _check_asyncio() -> None:
+    """Judge what runs the task, before anybody is asked.
+
+    :raises UnsupportedPlatformError: it is not asyncio.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise UnsupportedPlatformError(
+            feature="rolevault.aio",
+            reason="no asyncio event loop runs this task",
+            remedy="Run it under asyncio: trio is not supported.",
+        ) from None
+
+
 class _SharedThread(Generic[T]):
     """Runs a call in one thread at a time, for all tasks of all loops that need it.
 
@@ -152,6 +168,7 @@ class _SharedThread(Generic[T]):
         self._pid = 0
 
     async def __call__(self) -> T:
+        _check_asyncio()
         running = self._running
         limit: float | None = single_flight.WAIT_SECONDS
         # After a fork the thread is the parent's. If two loops each start a thread, the two

@@ -133,7 +133,9 @@ class VaultVersionError(RoleVaultError):
 
 
 class UnsupportedPlatformError(RoleVaultError):
-    """This Python, its OpenSSL, or this system lacks what the vault needs."""
+    """This Python, its OpenSSL, or this system lacks what the vault needs, or ``rolevault.aio``
+    runs without asyncio.
+    """
 
     fmt = "{feature} is not available here: {reason}. {remedy}"
     feature: str

@@ -13,13 +13,32 @@ from botocore.exceptions import BotoCoreError, ClientError
 from conftest import Alice, Python
 from local_iam import Role
 from local_sts import LocalSts
-from rolevault import MfaFailedError, MfaRequest, SignInTimeoutError
+from rolevault import (
+    MfaFailedError,
+    MfaRequest,
+    SignInTimeoutError,
+    UnsupportedPlatformError,
+)
 from rolevault._concurrency import single_flight
 
 pytest.importorskip("aiobotocore", reason="aiobotocore pins botocore: run `make aio`")
 
 
 from loops import PATIENCE, Person, aio_account_of, run, session_for
+
+
+def test_another_event_loop_than_asyncios(sts: LocalSts, role_a: Role, alice: Alice) -> None:
+    """Under trio, which runs tasks without asyncio, a typed error says so before anybody is
+    asked or a thread is started.
+    """
+    session = session_for(role_a, alice)
+    with pytest.raises(UnsupportedPlatformError, match="asyncio"):
+        session.get_credentials().send(None)  # as any event loop starts a task
+    credentials = run(session.get_credentials)
+    with pytest.raises(UnsupportedPlatformError, match="trio is not supported"):
+        credentials.get_frozen_credentials().send(None)
+    assert (sts.calls, alice.requests) == ([], [])
+    assert all(each.name != "rolevault" for each in threading.enumerate())
 
 
 def test_cancelled_task_does_not_take_the_others_along(role_a: Role, alice: Alice) -> None:
