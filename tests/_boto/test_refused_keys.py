@@ -204,6 +204,43 @@ def test_refused_again(
     assert sts.count("AssumeRole") == 3
 
 
+def test_a_request_is_sent_twice_at_most(
+    sts: LocalSts, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """Also where each key is refused and more than a minute passes between the answers, so that
+    each key may be replaced: the caller meets the second answer.
+    """
+    session = enter(role_a)
+    dynamodb: Any = session.client("dynamodb", config=Config(retries={"total_max_attempts": 1}))
+    key_of(session)
+
+    def revoke(**_: Any) -> None:
+        clock.shift(61)
+        if sts.count("ListTables") < 5:  # a loop must end, so that the test can fail
+            sts.revoke("expired", key_of(session))
+
+    dynamodb.meta.events.register_last("before-send.dynamodb", revoke)
+    with pytest.raises(ClientError, match="ExpiredToken"):
+        dynamodb.list_tables()
+    assert sts.count("ListTables") == 2
+
+
+def test_a_clock_that_is_set_back(
+    sts: LocalSts, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """A key is replaced once a minute at most. A clock that is set back since then does not make
+    the next replacement wait for an hour.
+    """
+    session = enter(role_a)
+    dynamodb: Any = session.client("dynamodb")
+    for _ in range(2):
+        refused = key_of(session)
+        sts.revoke("expired", refused)
+        dynamodb.list_tables()
+        assert key_of(session) != refused
+        clock.shift(-3600)
+
+
 def test_a_clients_own_keys(sts: LocalSts, alice: Alice, role_a: Role, enter: Enter) -> None:
     """A client with explicit keys, refused, never touches the role's entry."""
     session = enter(role_a)

@@ -33,8 +33,6 @@ logger = logging.getLogger(__name__)
 _state_lock = ForkLock()
 _active: "Installation | None" = None
 
-#: The sessions that ``session()`` made. Each has a role of its own.
-_role_sessions: "WeakSet[botocore.session.Session]" = WeakSet()
 #: The sessions whose credentials enter a role. ``all_sessions`` leaves them alone: a role
 #: would be entered from itself.
 _source_sessions: "WeakSet[botocore.session.Session]" = WeakSet()
@@ -93,7 +91,7 @@ class Installation:
         target = _botocore_private.botocore_session(self.target)
         if session is target or not self.in_force:
             return self.in_force
-        if session in _role_sessions or session in _source_sessions:
+        if session in _source_sessions:
             return False
         profile = session.instance_variables().get("profile")
         if profile not in (None, self.role.profile, target.instance_variables().get("profile")):
@@ -136,7 +134,6 @@ def active() -> Installation | None:
 
 def assign_role(role: Role, session: botocore.session.Session) -> None:
     """Give a session a role of its own, whatever is installed."""
-    _role_sessions.add(session)
     _remember_source(role)
     original = OriginalCredentials.of(session)
     replace_chain(session, lambda: _with_role(role, session, original.build(session)))
