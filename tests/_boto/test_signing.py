@@ -3,6 +3,7 @@ What a signer sees: botocore's rules of credentials and their chain that hold
 whatever provider they come from.
 """
 
+import re
 import threading
 from typing import Any
 
@@ -116,3 +117,29 @@ def test_the_chain_takes_botocores_calls(session: boto3.Session, alice: Alice) -
     assert account_of(session) == A
     chain.insert_before("rolevault", chain.get_provider("custom-desk"))
     assert chain.load_credentials().access_key == alice.user.access_key_id
+
+
+def test_the_user_agent_names_the_source_where_it_is_read(
+    session: boto3.Session, sts: LocalSts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore's feature ids of the source (``g``: keys of the environment) are on the calls of
+    STS and on the request that reads the source, and on no request after it.
+    """
+    monkeypatch.setenv("AWS_ENDPOINT_URL", sts.url)
+
+    def features() -> list[tuple[str, bool]]:
+        found = []
+        for call in sts.calls:
+            ids = re.search(r" m/(\S+)", call.user_agent)
+            found.append((call.action, ids is not None and "g" in ids[1].split(",")))
+        sts.calls.clear()
+        return found
+
+    boto3.Session().client("dynamodb", region_name="eu-west-1").list_tables()
+    if features() != [("ListTables", True)]:
+        pytest.skip("this botocore has no feature ids of providers")
+    client = session.client("dynamodb", region_name="eu-west-1")
+    client.list_tables()
+    assert features() == [("GetSessionToken", True), ("AssumeRole", True), ("ListTables", True)]
+    client.list_tables()
+    assert features() == [("ListTables", False)]
