@@ -134,7 +134,7 @@ def test_install_again_mends_a_lost_race(options: Options) -> None:
     late = create_credential_resolver(session).load_credentials()
     rolevault.install(**options)
     _botocore_private.set_resolved(session, late)
-    with pytest.raises(ConfigurationError, match=r"'env'.*call install\(\) again"):
+    with pytest.raises(ConfigurationError, match=r"'env'.*Call install\(\) again"):
         rolevault.ensure()
     rolevault.install(**options)
     assert account_of() == "111122223333"

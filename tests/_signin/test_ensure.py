@@ -67,6 +67,14 @@ def test_ensure_names_what_shadows_the_role(
         rolevault.ensure(mine)
 
 
+def test_ensure_advises_nothing_that_was_done(options: Options, alice: Alice) -> None:
+    """A session without the role, where ``role_arn=`` was passed: the role is elsewhere."""
+    rolevault.install(session=boto3.Session(), **options)
+    with pytest.raises(ConfigurationError, match=r"'env'.* into another session") as raised:
+        rolevault.ensure(boto3.Session())
+    assert "role_arn=" not in str(raised.value)
+
+
 def test_ensure_says_when_there_are_no_credentials() -> None:
     """No credentials at all: said, not guessed."""
     with pytest.raises(ConfigurationError, match="has no credentials"):

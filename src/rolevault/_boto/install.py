@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import boto3
+import botocore.session
+from botocore.credentials import Credentials
 
 from rolevault import _botocore_private
 from rolevault._boto.default_session import (
@@ -178,25 +180,35 @@ def ensure(
 
     seconds = validation.min_ttl("min_ttl", min_ttl)
     check_session(session, {})
-    credentials = _botocore_private.botocore_session(session or default_session()).get_credentials()
+    target = _botocore_private.botocore_session(session or default_session())
+    credentials = target.get_credentials()
     if not isinstance(credentials, RoleCredentials):
-        found = (
-            "has no credentials" if credentials is None else f"signs with {credentials.method!r}"
-        )
-        remedy = "call install() first."
-        if credentials is not None and credentials.method == "explicit":
-            remedy = (
-                "keys that were given to a session win over its role. To enter the role with "
-                "them, pass that session as source_session=."
-            )
-        elif is_installed():
-            remedy = "take that away, pass role_arn=, or call install() again where it came first."
-        raise ConfigurationError(
-            option="session",
-            value=shown(session),
-            rule=f"it {found} and not with the role: {remedy}",
-        )
+        rule = f"{_described(credentials)}. {_remedy(target, credentials)}"
+        raise ConfigurationError(option="session", value=shown(session), rule=rule)
     return credentials.renewal.ensure(seconds, refresh=refresh)
+
+
+def _described(credentials: Credentials | None) -> str:
+    if credentials is None:
+        return "it has no credentials, and so not the role's"
+    return f"it signs with {credentials.method!r} credentials, and not with the role's"
+
+
+def _remedy(session: botocore.session.Session, credentials: Credentials | None) -> str:
+    """What to do about a session that does not have the role."""
+    installed = active()
+    if credentials is not None and credentials.method == "explicit":
+        return (
+            "Keys that were given to a session win over its role. To enter the role with them, "
+            "pass that session as source_session=."
+        )
+    if installed is None:
+        return "Call install() first."
+    if not installed.applies_to(session):
+        return "install() put the role into another session: pass the session that it returned."
+    if installed.role.is_from_profile and credentials is not None:
+        return "Remove these credentials, pass role_arn=, or call install() again."
+    return "Call install() again."
 
 
 def _callables(options: "Options") -> list[object]:
