@@ -1,6 +1,4 @@
-"""
-A working day: a script every ten minutes for eight hours, over five accounts.
-"""
+"""A working day: a script every ten minutes for eight hours, over five accounts."""
 
 import os
 import time
@@ -80,7 +78,7 @@ def test_a_day_of_scripts(
     gaps: tuple[int, ...],
     runs: int,
 ) -> None:
-    """5 accounts, each run a process of its own: one code, whatever the sessions last."""
+    """Each run is another process, and enters five accounts: one code, however long sessions last."""
     # Eight hours: sessions of an hour serve the run after 40 minutes, and are renewed in the
     # run after 50, in their last quarter. Those of 15 minutes are renewed in their last third.
     for account in ACCOUNTS:

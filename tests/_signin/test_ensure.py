@@ -1,6 +1,4 @@
-"""
-``ensure``: signing in now.
-"""
+"""``ensure()``: signing in now."""
 
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,14 +18,14 @@ from rolevault import ConfigurationError
 
 @pytest.mark.parametrize("session", ["x", 5, botocore.session.Session()])
 def test_ensure_wants_a_boto3_session(session: Any) -> None:
-    """Anything else is named."""
+    """The error names what was given in the place of a boto3 session."""
     with pytest.raises(ConfigurationError, match=r"boto3\.Session"):
         rolevault.ensure(session)
 
 
 def test_ensure_signs_in_now(options: Options, sts: LocalSts, alice: Alice) -> None:
-    """``ensure()`` prompts now, and returns an aware UTC time that far away; the
-    work that follows asks nobody.
+    """``ensure()`` prompts now, and returns an aware UTC time at least ``min_ttl`` away. The work
+    that follows asks nobody.
     """
     rolevault.install(**options)
     until = rolevault.ensure(min_ttl="2h")
@@ -38,7 +36,7 @@ def test_ensure_signs_in_now(options: Options, sts: LocalSts, alice: Alice) -> N
 
 
 def test_ensure_names_a_bad_duration(options: Options, sts: LocalSts) -> None:
-    """Seconds, a timedelta, or text with one of four units; nothing else."""
+    """Only seconds, a timedelta, or text with one of four units is accepted."""
     rolevault.install(**options)
     bad: list[Any] = ["1x", "", "h", -1, True, None, "1e3", timedelta(days=-1), float("nan"), 1e9]
     for min_ttl in bad:
@@ -48,7 +46,7 @@ def test_ensure_names_a_bad_duration(options: Options, sts: LocalSts) -> None:
 
 
 def test_ensure_understands_durations(options: Options) -> None:
-    """Seconds, a timedelta, or text."""
+    """Seconds, a timedelta and text are accepted."""
     rolevault.install(**options)
     good: list[Any] = [900, 900.0, "900s", "15m", "0.25h", "0.01d", timedelta(minutes=15)]
     for min_ttl in good:
@@ -58,7 +56,7 @@ def test_ensure_understands_durations(options: Options) -> None:
 def test_ensure_names_what_shadows_the_role(
     options: Options, alice: Alice, empty_home: Path, role_a: Role
 ) -> None:
-    """Where something else signs, ``ensure()`` says what, and calls nothing."""
+    """If other credentials sign, ``ensure()`` says where they come from, and calls nothing."""
     with pytest.raises(ConfigurationError, match="'env'"):
         rolevault.ensure()
     mine = boto3.Session(alice.user.access_key_id, alice.user.secret_access_key)
@@ -76,12 +74,12 @@ def test_ensure_advises_nothing_that_was_done(options: Options, alice: Alice) ->
 
 
 def test_ensure_says_when_there_are_no_credentials() -> None:
-    """No credentials at all: said, not guessed."""
+    """The error says that there are no credentials."""
     with pytest.raises(ConfigurationError, match="has no credentials"):
         rolevault.ensure()
 
 
 def test_one_session_can_be_ensured(options: Options) -> None:
-    """``ensure(session)`` is about that one."""
+    """``ensure(session)`` signs in for the session that is given."""
     made = rolevault.session(**options)
     assert rolevault.ensure(made) > datetime.now(timezone.utc)

@@ -1,6 +1,5 @@
-"""
-STS fails: botocore's retries first, then its error, with the current
-credentials served while they are valid, and nothing lost or half-written.
+"""STS fails. botocore retries, and then its error is raised; keys that are still valid sign, and
+nothing is lost or half-written.
 """
 
 import os
@@ -28,7 +27,7 @@ from rolevault._signin.sts_answer import session_from_answer
 
 @pytest.fixture(autouse=True)
 def two_attempts(clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """botocore's own, so that its retries can be counted."""
+    """botocore makes two attempts, so that its retries can be counted."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
 
 
@@ -55,9 +54,8 @@ def test_a_renewal_that_fails(
     error: type[Exception],
     attempts: int,
 ) -> None:
-    """
-    botocore's retries; the current credentials serve while valid, and the vault
-    is as it was; then botocore's error; the next call works once STS does.
+    """botocore retries. While the keys are valid they sign, and the vault is unchanged; then
+    botocore's error is raised. Once STS works again, the next call does too.
     """
     session = enter(role_a)
     first = key_of(session)
@@ -82,7 +80,7 @@ def test_a_renewal_that_fails(
 def test_a_fault_that_botocore_gets_over(
     sts: LocalSts, alice: Alice, role_a: Role, enter: Enter
 ) -> None:
-    """One failure of AssumeRole is retried and not seen."""
+    """botocore repeats an AssumeRole that failed once, and the user sees nothing of it."""
     sts.fail_next("throttle", action="AssumeRole")
     assert account_of(enter(role_a)) == role_a.account
     assert len(alice.requests) == 1
@@ -91,7 +89,7 @@ def test_a_fault_that_botocore_gets_over(
 def test_a_slow_answer_is_waited_for(
     sts: LocalSts, alice: Alice, role_a: Role, enter: Enter
 ) -> None:
-    """Slow is not lost: one call, one code."""
+    """A slow answer is not a lost one: one call and one code."""
     sts.fail_next("slow", 2, seconds=0.5)
     assert account_of(enter(role_a)) == role_a.account
     assert (sts.count("GetSessionToken"), sts.count("AssumeRole")) == (1, 1)
@@ -107,9 +105,8 @@ def test_a_code_is_sent_once(
     options: dict[str, int],
     fault: Failure,
 ) -> None:
-    """
-    botocore does not repeat a call that carries a code. Without an answer the
-    code counts as used, and the next one is asked for, told why.
+    """botocore does not repeat a call that carries a code. If the answer is lost, the code counts
+    as used, and the prompt for the next code says so.
     """
     sts.fail_next(fault, 1)
     assert account_of(enter(role_a, **options)) == role_a.account
@@ -121,7 +118,7 @@ def test_a_code_is_sent_once(
 def test_a_used_code_is_known_to_other_processes(
     sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, vault_path: Path
 ) -> None:
-    """What was sent stands in the vault, whatever came of it."""
+    """The vault holds each code that was sent, whether STS accepted it or not."""
     sts.fail_next("lose", 3)
     with pytest.raises(ConnectionClosedError):
         account_of(enter(role_a))
@@ -132,7 +129,7 @@ def test_a_used_code_is_known_to_other_processes(
 def test_nobody_listens(
     alice: Alice, role_a: Role, enter: Enter, monkeypatch: pytest.MonkeyPatch, sts: LocalSts
 ) -> None:
-    """A refused connection: botocore's error, and the code is not lost."""
+    """If no connection can be made, botocore's error is raised and the code is not used."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{free.getsockname()[1]}")
@@ -145,7 +142,7 @@ def test_nobody_listens(
 
 @pytest.mark.parametrize("answer", [{}, {"Credentials": {"AccessKeyId": "ASIAEXAMPLE"}}])
 def test_an_answer_without_credentials(answer: dict[str, Any]) -> None:
-    """STS's own form, and empty: an error that says so."""
+    """The error says that the answer holds no credentials."""
     with pytest.raises(ResponseParserError, match="holds no credentials"):
         session_from_answer("role", {}, answer, asked_seconds=3600)
 
@@ -165,7 +162,7 @@ def test_a_full_disk(
     caplog: pytest.LogCaptureFixture,
     broken: str,
 ) -> None:
-    """What STS answered serves from memory, for every role; one warning, no leftovers."""
+    """The sessions sign from memory, for every role. One warning says so, and no file is left."""
     with pytest.MonkeyPatch.context() as patch:
 
         def full(*_: object) -> None:
@@ -195,9 +192,8 @@ def test_a_rotation_while_a_person_types(
     clock: time_machine.Traveller,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """
-    The passphrase changes during the prompt, so the answer cannot be stored: it
-    serves from memory, and the error comes at the next sign-in.
+    """The passphrase changes during the prompt, so the session cannot be stored. It signs from
+    memory, and the next sign-in raises the error.
     """
     Vault()["something"] = {}
 
@@ -221,7 +217,7 @@ def test_the_vault_is_settled_before_a_code_is_asked_for(
     vault_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A vault that does not open, or a passphrase that is missing, costs no code."""
+    """Nobody is asked for a code if the vault does not open or the passphrase is missing."""
     Vault(passphrase="some other passphrase")["something"] = {}
     with pytest.raises(rolevault.WrongPassphraseError):
         account_of(enter(role_a))

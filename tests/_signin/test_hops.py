@@ -1,6 +1,5 @@
-"""
-A role that is entered from another role: whatever one role does for itself, a
-hop does for those above it.
+"""A role that is entered from another role ("role chaining"): the upper role is renewed, dropped
+and ensured for the role above it as it is for itself.
 """
 
 import time
@@ -25,8 +24,8 @@ TOP = "444455556666"
 
 @pytest.fixture
 def enter(sts: LocalSts, alice: Alice, config: Config) -> Enter:
-    """Sessions of the profile ``top``, which is entered from ``mid``, which needs
-    Alice's device.
+    """Makes sessions of the profile ``top``. Its role is entered from the role of ``mid``, which
+    needs Alice's device.
     """
     mid = sts.add_role("Mid", trusts=[alice.user], mfa=True)
     top = sts.add_role("Top", account=TOP, trusts=[mid.arn])
@@ -53,7 +52,9 @@ def key_of(session: boto3.Session) -> str:
 def test_a_revoked_hop_is_renewed(
     sts: LocalSts, alice: Alice, enter: Enter, how: Revocation
 ) -> None:
-    """STS no longer knows the hop's session: it is dropped, once, and entered anew."""
+    """STS no longer knows the upper role's session: it is dropped once, and the role is entered
+    anew.
+    """
     session = enter()
     assert account_of(session) == TOP
     sts.revoke(how, key_of(enter("mid")))
@@ -65,7 +66,7 @@ def test_a_revoked_hop_is_renewed(
 
 
 def test_everything_is_revoked(sts: LocalSts, alice: Alice, enter: Enter) -> None:
-    """The MFA session as well: a code, and all three are new."""
+    """The MFA session is revoked as well: one code opens it again, and all three sessions are new."""
     assert account_of(enter()) == TOP
     sts.revoke("invalid")
     assert account_of(enter()) == TOP
@@ -73,7 +74,9 @@ def test_everything_is_revoked(sts: LocalSts, alice: Alice, enter: Enter) -> Non
 
 
 def test_a_hop_that_is_refused_again(sts: LocalSts, enter: Enter) -> None:
-    """STS's own error after one renewal, and no more of them within a minute."""
+    """STS refuses the renewed upper role too: its error is raised, and no other renewal is tried
+    within a minute.
+    """
     session = enter()
 
     def revoke(params: Any, **_: Any) -> None:
@@ -92,7 +95,9 @@ def test_a_hop_that_is_refused_again(sts: LocalSts, enter: Enter) -> None:
 def test_ensure_asks_for_the_hop(
     sts: LocalSts, alice: Alice, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """Nobody is needed for as long as the hop's MFA session lasts; too short, it is renewed."""
+    """``ensure()`` returns the end of the upper role's MFA session, and renews it if it is too
+    short.
+    """
     session = enter()
     until = rolevault.ensure(session).timestamp()
     assert until - time.time() == pytest.approx(43200, abs=60)
@@ -108,7 +113,7 @@ def test_ensure_asks_for_the_hop(
 
 
 def test_ensure_refreshes_the_hop(sts: LocalSts, alice: Alice, enter: Enter) -> None:
-    """``refresh=True`` is a new code for the hop, and new sessions of both roles."""
+    """``refresh=True`` asks for a new code for the upper role, and both roles get new sessions."""
     session = enter()
     before = key_of(session), key_of(enter("mid"))
     rolevault.ensure(session, refresh=True)
@@ -118,7 +123,9 @@ def test_ensure_refreshes_the_hop(sts: LocalSts, alice: Alice, enter: Enter) -> 
 
 
 def test_ensure_of_what_no_hop_can(enter: Enter) -> None:
-    """A hop's sessions cannot last that long: the option is named before anybody is asked."""
+    """If the upper role's sessions cannot last that long, the error names the option, and nobody is
+    asked.
+    """
     with pytest.raises(ConfigurationError, match="mfa_session_seconds"):
         rolevault.ensure(enter(mfa_session_seconds=3600), min_ttl="2h")
 
@@ -126,8 +133,8 @@ def test_ensure_of_what_no_hop_can(enter: Enter) -> None:
 def test_a_silent_renewal_asks_nobody(
     alice: Alice, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """In the top's advisory window a hop that needs a code is left alone; from its
-    mandatory window on somebody is asked.
+    """In the role's advisory window no code is asked for, even if the upper role needs one. In its
+    mandatory window a person is asked.
     """
     options = {"mfa_session_seconds": 3600}
     key_of(enter("mid", **options))
@@ -145,8 +152,8 @@ def test_a_silent_renewal_asks_nobody(
 def test_roles_that_want_young_codes_share_one(
     sts: LocalSts, alice: Alice, clock: time_machine.Traveller, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """``aws:MultiFactorAuthAge`` of four roles, entered at once: one question, also
-    where nobody answers it.
+    """Four roles with ``aws:MultiFactorAuthAge`` are entered at once: a person is asked once, and
+    all four fail if nobody answers.
     """
     caplog.set_level("INFO", "rolevault")
     roles = [

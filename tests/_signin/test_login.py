@@ -1,6 +1,5 @@
-"""
-``aws login`` as a source: botocore reads its token, and has AWS Sign-In renew it.
-The credentials are a user's, for a quarter of an hour.
+"""``aws login`` as a source of credentials: botocore reads its token, and AWS Sign-In renews it. The
+credentials belong to a user and last for a quarter of an hour.
 """
 
 import hashlib
@@ -28,9 +27,8 @@ A = "111122223333"
 
 
 class SignIn:
-    """
-    AWS Sign-In: the token that ``aws login`` writes for somebody, and its renewal.
-    Each refresh token serves once, for who has the token's key (RFC 9449).
+    """AWS Sign-In: the token that ``aws login`` writes, and its renewal. A refresh token is
+    accepted once, and only with a proof of the token's key (RFC 9449).
     """
 
     def __init__(self, sts: LocalSts, who: User | Role, arn: str, url: str) -> None:
@@ -62,7 +60,7 @@ class SignIn:
         self.file.write_text(json.dumps(token))
 
     def _access_token(self) -> dict[str, str | None]:
-        """A user's is a session as GetSessionToken opens it without MFA."""
+        """A user's token is a session, as GetSessionToken without MFA gives it."""
         key = self._sts.issue(self._who, self._arn, "ID", 900, None)
         return {
             "accessKeyId": key.access_key_id,
@@ -71,7 +69,7 @@ class SignIn:
         }
 
     def renew(self, request: Request) -> Answer | dict[str, Any]:
-        """CreateOAuth2Token."""
+        """Answer CreateOAuth2Token."""
         proof = request.headers["DPoP"]
         shown = public_key(decode(proof)[0]["jwk"])
         _, claims = decode(proof, shown)
@@ -107,7 +105,7 @@ def sign_in(
     web: Web,
     monkeypatch: pytest.MonkeyPatch,
 ) -> SignIn:
-    """Alice's login, its profile ``console``, and ``prod`` above that."""
+    """Alice's login in the profile ``console``, from which ``prod`` is entered."""
     if not hasattr(botocore.credentials, "LoginProvider"):
         pytest.skip("this botocore knows no login")
     pytest.importorskip("awscrt", reason="botocore reads a login's token with awscrt only")
@@ -123,8 +121,8 @@ def sign_in(
 
 
 def test_login_as_source(sts: LocalSts, alice: Alice, sign_in: SignIn) -> None:
-    """The token is a user's temporary key, which needs no code where the role asks
-    for none. While the vault serves, the token is not read.
+    """The token holds temporary keys of a user. They need no code if the role demands none. While
+    the vault holds a session, the token is not read.
     """
     assert account_of(rolevault.session(profile="prod", mfa_callback=alice)) == A
     sign_in.file.unlink()
@@ -136,8 +134,8 @@ def test_login_as_source(sts: LocalSts, alice: Alice, sign_in: SignIn) -> None:
 def test_a_role_that_demands_mfa_of_a_login(
     sts: LocalSts, alice: Alice, deploy: Role, sign_in: SignIn
 ) -> None:
-    """From a user's temporary keys: without a code first, since they may carry MFA;
-    with one when STS denies.
+    """A user's temporary keys may carry MFA, so the first call has no code. If STS denies it, the
+    second call has one.
     """
     deploy.mfa = True
     rolevault.install(profile="prod", mfa_callback=alice)
@@ -151,7 +149,7 @@ def test_a_role_that_demands_mfa_of_a_login(
 def test_a_login_of_a_role_asks_for_no_code(
     sts: LocalSts, alice: Alice, config: Config, deploy: Role, sign_in: SignIn, web: Web
 ) -> None:
-    """Who logged in as a role has no device: no code could work, so none is asked for."""
+    """A login as a role has no MFA device. No code could work, so none is asked for."""
     admin = sts.add_role("Admin", account="999988887777")
     arn = f"arn:aws:sts::{admin.account}:assumed-role/Admin/alice"
     SignIn(sts, admin, arn, web.url)
@@ -168,7 +166,7 @@ def test_a_login_of_a_role_asks_for_no_code(
 
 
 def test_a_login_without_a_token_is_botocores_error(sign_in: SignIn) -> None:
-    """Nobody has logged in: botocore's own error, at the first signature."""
+    """If nobody has logged in, botocore's own error is raised at the first signature."""
     sign_in.file.unlink()
     told = []
     for session in (boto3.Session(profile_name="console"), rolevault.session(profile="prod")):
@@ -181,8 +179,8 @@ def test_a_login_without_a_token_is_botocores_error(sign_in: SignIn) -> None:
 def test_a_login_is_renewed(
     clock: time_machine.Traveller, sts: LocalSts, alice: Alice, sign_in: SignIn
 ) -> None:
-    """A session lives on as long as AWS Sign-In renews the token; the new one is
-    kept where ``aws`` finds it. Once the login has ended, botocore says so.
+    """A role is renewed for as long as AWS Sign-In renews the token. The new token is stored where
+    ``aws`` finds it. When the login has ended, botocore's error says so.
     """
     session = rolevault.session(profile="prod", mfa_callback=alice)
     assert account_of(session) == A

@@ -1,6 +1,4 @@
-"""
-One code for every role: the shared MFA session, and each exception to it.
-"""
+"""One code for every role: the shared MFA session, and each exception to it."""
 
 import logging
 from typing import Any
@@ -21,7 +19,7 @@ DAY = 24 * 3600
 def test_one_code_for_five_roles_and_the_next_process(
     sts: LocalSts, alice: Alice, enter: Enter, python: Python
 ) -> None:
-    """GetSessionToken once; every role is entered through it, in other processes too."""
+    """GetSessionToken is called once. Its session enters every role, in other processes too."""
     roles = [
         sts.add_role("Deploy", account=f"{n}" * 12, trusts=[alice.user], mfa=True) for n in range(5)
     ]
@@ -47,7 +45,7 @@ def test_turned_off(
     role_b: Role,
     enter: Enter,
 ) -> None:
-    """``mfa_session_seconds=0``: a code a role, sent to AssumeRole itself."""
+    """With ``mfa_session_seconds=0`` each role needs a code, which goes to AssumeRole itself."""
     for role in (role_a, role_b, role_a):
         assert account_of(enter(role, mfa_session_seconds=0)) == role.account
     assert len(alice.requests) == 2
@@ -62,9 +60,8 @@ def test_as_long_as_asked_for(
     enter: Enter,
     clock: time_machine.Traveller,
 ) -> None:
-    """
-    ``mfa_session_seconds`` is what STS is asked for; who asks for less does not
-    use a longer session beyond that.
+    """STS is asked for ``mfa_session_seconds``. A script that asks for less uses the longer session
+    of another script for that time only.
     """
     account_of(enter(role_a, mfa_session_seconds=129600))
     assert sts.calls[0].params["DurationSeconds"] == "129600"
@@ -83,7 +80,9 @@ def test_a_roles_credentials_send_no_serial_number(
     config: Config,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A device belongs to a user: from a role's credentials no code is asked for; logged."""
+    """A device belongs to a user. With a role's credentials no code is asked for, and the log says
+    so.
+    """
     hop = sts.add_role("Hop", trusts=[alice.user])
     target = sts.add_role("Target", account="444455556666", trusts=[hop])
     config(f"[default]\nrole_arn={hop.arn}\nsource_profile=base\nregion=eu-west-1\n")
@@ -95,7 +94,7 @@ def test_a_roles_credentials_send_no_serial_number(
 
 
 def _use_session_token(alice: Alice, monkeypatch: pytest.MonkeyPatch, **arguments: str) -> None:
-    """As people export it: the credentials of a session of alice's."""
+    """Put the credentials of a session of Alice's into the environment, as people do."""
     answer = boto3.Session().client("sts", "eu-west-1").get_session_token(**arguments)
     credentials = answer["Credentials"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", credentials["AccessKeyId"])
@@ -110,7 +109,7 @@ def test_temporary_keys_that_carry_mfa(
     enter: Enter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An MFA session in the environment serves: without a code first."""
+    """An MFA session in the environment enters the role without another code."""
     code = alice.device.next_code()
     _use_session_token(alice, monkeypatch, SerialNumber=alice.serial, TokenCode=code)
     assert account_of(enter(role_a)) == role_a.account
@@ -125,7 +124,7 @@ def test_temporary_keys_without_mfa(
     enter: Enter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On AccessDenied, temporary keys try again with a code, given to AssumeRole itself."""
+    """If STS denies temporary keys, a second call of AssumeRole carries a code."""
     _use_session_token(alice, monkeypatch)
     assert account_of(enter(role_a)) == role_a.account
     assert len(alice.requests) == 1
@@ -140,7 +139,9 @@ def test_a_longer_session_by_a_code_of_its_own(
     enter: Enter,
     clock: time_machine.Traveller,
 ) -> None:
-    """STS allows temporary callers an hour: an explicit longer one costs a code for that role."""
+    """STS grants temporary callers an hour, so a longer session that is asked for explicitly needs a
+    code for that role.
+    """
     long = sts.add_role("Long", trusts=[alice.user], mfa=True, max_session_duration=43200)
     account_of(enter(role_b))
     account_of(enter(long, duration_seconds=7200))
@@ -164,9 +165,8 @@ def test_get_session_token_denied(
     clock: time_machine.Traveller,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """
-    Who may not open an MFA session gives a code to each role; for a day the
-    vault remembers that, and the warning names what to allow.
+    """If a user may not open an MFA session, each role asks for a code. The vault remembers that
+    for a day, and a warning names the permission.
     """
     alice.user.deny.add("sts:GetSessionToken")
     account_of(enter(role_a))
@@ -188,7 +188,7 @@ def test_get_session_token_denied(
 def test_refresh_ignores_that_get_session_token_was_denied(
     sts: LocalSts, alice: Alice, role_a: Role, enter: Enter
 ) -> None:
-    """``ensure(refresh=True)`` tries again what was denied."""
+    """``ensure(refresh=True)`` calls GetSessionToken again, although it was denied."""
     alice.user.deny.add("sts:GetSessionToken")
     session = enter(role_a)
     account_of(session)
@@ -204,9 +204,8 @@ def test_a_limit_on_the_age_of_mfa(
     enter: Enter,
     clock: time_machine.Traveller,
 ) -> None:
-    """
-    A role that wants recent MFA (``aws:MultiFactorAuthAge``) denies an older MFA
-    session: once more with a fresh code, which serves all roles again.
+    """A role that demands recent MFA (``aws:MultiFactorAuthAge``) denies an older MFA session. One
+    fresh code opens another session, which enters all roles.
     """
     strict = sts.add_role("Strict", trusts=[alice.user], mfa=True, max_mfa_age=900)
     lax = sts.add_role("Lax", trusts=[alice.user], mfa=True)
@@ -233,9 +232,8 @@ def test_a_denial_that_no_code_helps_against(
     clock: time_machine.Traveller,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """
-    One code is tried; then STS's own error, and for an hour no run asks again.
-    ``ensure(refresh=True)`` does.
+    """One code is tried, and then STS's own error is raised. For an hour no run asks again, except
+    ``ensure(refresh=True)``.
     """
     foreign = sts.add_role("Foreign", trusts=["arn:aws:iam::999988887777:user/bob"])
     account_of(enter(role_b))
@@ -262,7 +260,9 @@ def test_a_denial_that_no_code_helps_against(
 def test_a_young_mfa_session_is_not_doubted(
     sts: LocalSts, alice: Alice, role_b: Role, enter: Enter
 ) -> None:
-    """Denied through an MFA session of the last five minutes: no second code."""
+    """If the MFA session is less than five minutes old, a denial is not about its age: no second
+    code.
+    """
     foreign = sts.add_role("Foreign", trusts=["arn:aws:iam::999988887777:user/bob"])
     account_of(enter(role_b))
     _denied(enter(foreign))
@@ -277,7 +277,7 @@ def test_a_remembered_denial_without_an_mfa_session(
     clock: time_machine.Traveller,
     how: str,
 ) -> None:
-    """Also where the MFA session ended, or there is none, no run asks again within the hour."""
+    """No run asks again within the hour, even if the MFA session has ended or is turned off."""
     options = {"mfa_session_seconds": 0 if how == "off" else 900}
     foreign = sts.add_role("Foreign", trusts=["arn:aws:iam::999988887777:user/bob"])
     _denied(enter(foreign, **options))
@@ -295,7 +295,7 @@ def test_a_revoked_mfa_session_is_opened_anew(
     enter: Enter,
     how: Any,
 ) -> None:
-    """STS no longer knows the MFA session: another code, and another session, once."""
+    """STS no longer knows the MFA session: one code opens another session."""
     account_of(enter(role_a))
     assert sts.revoke(how) == 2
     account_of(enter(role_b))
@@ -311,7 +311,7 @@ def test_a_script_that_runs_for_days(
     enter: Enter,
     clock: time_machine.Traveller,
 ) -> None:
-    """Two days in one process: a code each half day, asked for at the last moment only."""
+    """Two days in one process: one code for each half day, asked for at the last moment."""
     client = enter(role_a).client("sts", "eu-west-1")
     for _ in range(2 * DAY // 600):
         client.get_caller_identity()
@@ -330,7 +330,7 @@ def test_two_users_share_nothing(
     enter: Enter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The MFA session is of one user's key and device."""
+    """An MFA session belongs to one user's key and one device."""
     account_of(enter(role_a))
     bob = sts.add_user("bob")
     device = bob.add_mfa_device()
@@ -345,7 +345,7 @@ def test_two_users_share_nothing(
 
 
 def test_what_cannot_be_called_costs_no_code(alice: Alice, sts: LocalSts) -> None:
-    """STS's client is made before anybody is asked: a missing region is found without a code."""
+    """A missing region is found before anybody is asked for a code."""
     role = sts.add_role("arn:aws-unheard:iam::111122223333:role/Deploy")
     for seconds in (43200, 0):
         session = rolevault.session(
@@ -361,7 +361,7 @@ def test_what_cannot_be_called_costs_no_code(alice: Alice, sts: LocalSts) -> Non
 def test_the_log_tells_why_a_code_is_asked_for(
     alice: Alice, role_a: Role, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At INFO: what the code is needed for, which role was entered, and until when."""
+    """At INFO the log says what the code is for, which role was entered, and until when."""
     caplog.set_level(logging.INFO, "rolevault")
     account_of(rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=alice))
     assert f"A code of {alice.serial} is needed to enter role Deploy" in caplog.text

@@ -1,6 +1,5 @@
-"""
-One-time codes: what is refused before it is sent, what counts as used, what a
-callback is told, and what a person sees.
+"""One-time codes: which are refused before they are sent, which count as used, what a callback is
+told, and what a person sees.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ WRONG = "MultiFactorAuthentication failed with invalid MFA one time pass code."
 
 @dataclasses.dataclass
 class Answers:
-    """A callback that gives these answers, one by one, and keeps what it was told."""
+    """A callback that gives these answers one by one, and keeps its requests."""
 
     answers: list[str]
     requests: list[MfaRequest] = dataclasses.field(default_factory=list)
@@ -54,7 +53,7 @@ class Answers:
 
 @pytest.fixture
 def clock() -> Iterator[time_machine.Traveller]:
-    """Fifteen seconds into a time step, and standing still."""
+    """The clock is fifteen seconds into a time step, and does not move."""
     start = time.time() // STEP * STEP + 15
     with time_machine.travel(start, tick=False) as traveller:
         yield traveller
@@ -82,18 +81,15 @@ def sent(sts: LocalSts) -> list[str]:
 
 
 def wrong_code(alice: Alice) -> str:
-    """
-    Six digits that the device shows neither now nor soon. A new one each time:
-    what a process has sent it remembers, from one test to the next.
+    """Return six digits that the device shows neither now nor soon: other ones each time, because
+    the process remembers from one test to the next what it has sent.
     """
     right = {alice.device.code(time.time() + step * STEP) for step in range(-3, 4)}
     return next(c for _ in range(100) if (c := f"{secrets.randbelow(10**6):06d}") not in right)
 
 
 def test_three_wrong_codes_are_the_end(sts: LocalSts, alice: Alice, sign_in: SignIn) -> None:
-    """
-    Three attempts, each told why the last one failed, in STS's words.
-    """
+    """There are three attempts. Each is told in STS's words why the last code failed."""
     answers = Answers([wrong_code(alice) for _ in range(3)])
     with pytest.raises(MfaFailedError, match=re.escape(WRONG)) as caught:
         sign_in(answers)
@@ -106,18 +102,14 @@ def test_three_wrong_codes_are_the_end(sts: LocalSts, alice: Alice, sign_in: Sig
 def test_the_right_code_after_a_wrong_one_signs_in(
     sts: LocalSts, alice: Alice, role_a: Role, sign_in: SignIn
 ) -> None:
-    """
-    A wrong code costs an attempt, nothing else.
-    """
+    """A wrong code costs an attempt, and nothing else."""
     session = sign_in(Answers([wrong_code(alice), alice.device.fresh_code()]))
     assert account_of(session) == role_a.account
     assert sts.count("GetSessionToken") == 2
 
 
 def test_callback_is_told_what_the_code_is_for(alice: Alice, sign_in: SignIn) -> None:
-    """
-    The request names device, role and account, and cannot be altered.
-    """
+    """The request names the device, the role and the account, and cannot be changed."""
     sign_in(alice)
     (request,) = alice.requests
     assert request == MfaRequest(
@@ -133,9 +125,7 @@ def test_callback_is_told_what_the_code_is_for(alice: Alice, sign_in: SignIn) ->
 def test_what_is_not_six_digits_is_not_sent(
     sts: LocalSts, alice: Alice, sign_in: SignIn, typed: str
 ) -> None:
-    """
-    Six ASCII digits or no call at all; it counts as an attempt.
-    """
+    """An answer that is not six ASCII digits is not sent, and counts as an attempt."""
     answers = Answers([typed, typed, typed])
     with pytest.raises(MfaFailedError, match="six digits"):
         sign_in(answers)
@@ -144,9 +134,7 @@ def test_what_is_not_six_digits_is_not_sent(
 
 
 def test_white_space_in_a_code_is_forgiven(sts: LocalSts, alice: Alice, sign_in: SignIn) -> None:
-    """
-    As authenticator apps show and copy it: "123 456", with spaces around.
-    """
+    """Authenticator apps show and copy a code as "123 456", with spaces around."""
     code = alice.device.fresh_code()
     sign_in(Answers([f" {code[:3]}\u00a0{code[3:]} \n"]))
     assert sent(sts) == [code]
@@ -155,9 +143,8 @@ def test_white_space_in_a_code_is_forgiven(sts: LocalSts, alice: Alice, sign_in:
 def test_a_used_code_is_refused_without_a_call(
     sts: LocalSts, alice: Alice, sign_in: SignIn, clock: time_machine.Traveller
 ) -> None:
-    """
-    STS would call it invalid. The person is told when the next one comes; the
-    refusal counts as an attempt.
+    """STS would call the code invalid. The person is told when the next code comes, and the refusal
+    counts as an attempt.
     """
     code, other = alice.device.next_code(), alice.device.next_code()
     sign_in(Answers([code]))
@@ -176,9 +163,7 @@ def test_a_used_code_is_refused_without_a_call(
 def test_seconds_to_wait_are_never_none(
     alice: Alice, sign_in: SignIn, clock: time_machine.Traveller
 ) -> None:
-    """
-    In the last moment of a step the next code comes in 1 s, not in 0 s.
-    """
+    """In the last moment of a time step the next code comes in 1 s, and not in 0 s."""
     code, other = alice.device.next_code(), alice.device.next_code()
     sign_in(Answers([code]))
     clock.shift(14.8)
@@ -190,9 +175,7 @@ def test_seconds_to_wait_are_never_none(
 def test_a_code_used_by_another_process_is_refused_as_well(
     sts: LocalSts, alice: Alice, role_a: Role, sign_in: SignIn, python: Python
 ) -> None:
-    """
-    The vault tells: the next script is refused the code of the last one.
-    """
+    """The vault tells the next script which code the last one has used."""
     code, other = alice.device.fresh_code(), alice.device.fresh_code()
     sign_in(Answers([code]))
     script = """
@@ -214,9 +197,8 @@ rolevault.ensure(session, refresh=True)
 def test_the_clock_is_read_when_the_code_is_there(
     sts: LocalSts, alice: Alice, sign_in: SignIn, clock: time_machine.Traveller
 ) -> None:
-    """
-    People take their time: whether a code was used lately is judged when they
-    have typed it. Two minutes later a used one is not ours to refuse.
+    """Whether a code was used lately is judged when the person has typed it. Two minutes after its
+    use a code is sent again, because the device may show it again.
     """
     code = alice.device.next_code()
     sign_in(Answers([code]))
@@ -249,9 +231,8 @@ def test_a_code_is_sent_once_and_counts_as_used_when_no_answer_came(
     how: Failure,
     mode: str,
 ) -> None:
-    """
-    Sent again, a right code would be called wrong: botocore's retries are off,
-    whatever the user set, and the person is asked for another code.
+    """STS would call a code wrong that comes again. So botocore does not retry, whatever the user
+    has configured, and the person is asked for another code.
     """
     monkeypatch.setenv("AWS_RETRY_MODE", mode)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
@@ -277,9 +258,7 @@ def test_a_code_is_sent_once_and_counts_as_used_when_no_answer_came(
 def test_three_lost_answers_give_the_last_ones_own_error(
     sts: LocalSts, alice: Alice, sign_in: SignIn, how: Failure, error: type[Exception]
 ) -> None:
-    """
-    It is not the codes that failed: botocore's error says what did.
-    """
+    """The codes were not wrong, so botocore's error is raised."""
     sts.fail_next(how, 3, action="GetSessionToken")
     with pytest.raises(error):
         sign_in(alice)
@@ -289,9 +268,7 @@ def test_three_lost_answers_give_the_last_ones_own_error(
 def test_an_answer_that_takes_too_long_is_a_lost_one(
     sts: LocalSts, alice: Alice, role_a: Role
 ) -> None:
-    """
-    botocore gives up reading after 60 s, or when the user's session says so.
-    """
+    """botocore stops reading after 60 s, or after the time that the user's session sets."""
     impatient = botocore.session.Session()
     impatient.set_default_client_config(Config(read_timeout=0.3))
     session = boto3.Session(botocore_session=impatient)
@@ -311,9 +288,8 @@ def test_a_code_that_was_not_sent_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
     clock: time_machine.Traveller,
 ) -> None:
-    """
-    No connection: botocore's own error at once, and the same code serves when
-    STS is there again.
+    """Without a connection botocore's own error is raised at once, and STS accepts the same code
+    later.
     """
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and does not listen
@@ -332,18 +308,14 @@ def test_a_code_that_was_not_sent_is_not_used(
 def test_a_wrong_device_is_stss_own_error_at_once(
     sts: LocalSts, alice: Alice, sign_in: SignIn, options: dict[str, object]
 ) -> None:
-    """
-    No code would help, so nobody is asked for another one.
-    """
+    """No code would help, so nobody is asked for another one."""
     with pytest.raises(ClientError, match="verify your MFA serial number"):
         sign_in(alice, mfa_serial="arn:aws:iam::999988887777:mfa/bob", **options)
     assert len(alice.requests) == len(sent(sts)) == 1
 
 
 def test_what_a_callback_raises_reaches_the_caller(sts: LocalSts, sign_in: SignIn) -> None:
-    """
-    It is the user's own code: its error is not ours to wrap.
-    """
+    """The error of a user's callback is not wrapped."""
 
     class CancelledError(Exception):
         pass
@@ -358,9 +330,7 @@ def test_what_a_callback_raises_reaches_the_caller(sts: LocalSts, sign_in: SignI
 
 @pytest.mark.parametrize("answer", [None, 123456, b"123456"])
 def test_a_callback_must_return_a_string(sts: LocalSts, sign_in: SignIn, answer: object) -> None:
-    """
-    Anything else is a ConfigurationError that does not show what it returned.
-    """
+    """Anything else is a ConfigurationError that does not show what the callback returned."""
     with pytest.raises(ConfigurationError, match=r"mfa_callback=.*must return a string") as caught:
         sign_in(lambda _: answer)
     assert "123456" not in str(caught.value)
@@ -388,9 +358,8 @@ def script(tmp_path: Path, alice: Alice, role_a: Role) -> str:
 def test_person_at_the_terminal_is_told_what_is_asked_and_why(
     sts: LocalSts, alice: Alice, script: str, tmp_path: Path
 ) -> None:
-    """
-    The prompt names role, account and device; a refused code's reason stands
-    above the next prompt. Nothing of it reaches the script's own output.
+    """The prompt names the role, the account and the device. Above the next prompt is the reason why
+    a code was refused. The script's own output holds nothing of it.
     """
     out = tmp_path / "out"
     wrong = wrong_code(alice)
@@ -418,10 +387,8 @@ def test_person_at_the_terminal_is_told_what_is_asked_and_why(
 def test_nobody_there_is_an_error_at_once(
     sts: LocalSts, alice: Alice, script: str, tmp_path: Path
 ) -> None:
-    """
-    Without a terminal, and as a background job of a real shell: MfaRequiredError
-    that says why. The lock of the sign-in is free again: the person's own
-    command is asked next.
+    """Without a terminal, and in a background job of a real shell, MfaRequiredError says why. The
+    lock of the sign-in is free then: the person's next command asks.
     """
     with PtyUser(["bash", "--norc", "--noprofile", "--noediting", "-i"]) as person:
         person.type(f"setsid {script} | cat\r")
@@ -441,9 +408,7 @@ def test_nobody_there_is_an_error_at_once(
 def test_nobody_there_names_what_to_do(
     sts: LocalSts, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    In a process that rolevault started nobody is asked, even at a terminal.
-    """
+    """In a process that rolevault has started nobody is asked, even at a terminal."""
     monkeypatch.setenv("ROLEVAULT_NESTED", "1")
     with pytest.raises(MfaRequiredError, match=r"rolevault\.ensure\(\)") as caught:
         sign_in(None)
@@ -467,9 +432,8 @@ print(f"{(int.from_bytes(digest[start:start + 4], 'big') & 0x7FFFFFFF) % 10**6:0
 def test_a_command_is_asked_again_in_the_next_time_step(
     sts: LocalSts, alice: Alice, sign_in: SignIn, tmp_path: Path, why: str
 ) -> None:
-    """
-    Before it would print the same code, so the attempts would be gone in a
-    moment: after a used code and after a lost answer alike.
+    """Until the next time step a command prints the same code, and three attempts would be over in a
+    moment. It is asked again after that, whether the code was used or the answer was lost.
     """
     log = tmp_path / "log"
     step = int(time.time() // STEP)
@@ -488,8 +452,8 @@ def test_a_command_is_asked_again_in_the_next_time_step(
 def test_a_used_code_is_refused_for_three_time_steps(
     sts: LocalSts, alice: Alice, sign_in: SignIn, clock: time_machine.Traveller
 ) -> None:
-    """STS takes a code in its own time step and in those beside it. The vault remembers the code
-    as long, and no longer.
+    """STS accepts a code in its own time step and in the steps beside it. The vault remembers the
+    code for as long.
     """
     code, other = alice.device.next_code(), alice.device.next_code()
     sign_in(Answers([code]))

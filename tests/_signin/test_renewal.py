@@ -1,6 +1,5 @@
-"""
-When credentials are renewed, and when a person is asked: windows that follow
-the lifetime, and ``ensure``.
+"""When a session is renewed, and when a person is asked: the windows depend on the lifetime. And
+``ensure()``.
 """
 
 import datetime
@@ -24,7 +23,7 @@ from rolevault._signin.session_store import SessionStore
 
 @pytest.fixture(autouse=True)
 def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """botocore's own retries have tests of their own; here each attempt is counted."""
+    """botocore does not retry here, so that each attempt of rolevault is counted."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
 
 
@@ -45,7 +44,9 @@ def test_windows_follow_the_lifetime(
     advisory: int,
     mandatory: int,
 ) -> None:
-    """Advisory: a third of the life, at most 15 minutes. Mandatory: a sixth, at most 5."""
+    """The advisory window is a third of the lifetime, at most 15 minutes; the mandatory window a
+    sixth, at most 5 minutes.
+    """
     role = sts.add_role("Long", trusts=[alice.user], mfa=True, max_session_duration=43200)
     # Without an MFA session each renewal needs a person, who is asked in the mandatory window.
     session = enter(role, duration_seconds=seconds, mfa_session_seconds=0)
@@ -68,9 +69,8 @@ def test_windows_follow_the_lifetime(
 def test_fifteen_minute_sessions_are_used_for_their_life(
     sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """
-    An hour of 900-second sessions, signed with every 30 s: six sessions, one
-    code; and a new process does not renew what another one just got.
+    """In an hour of 900-second sessions that sign every 30 s there are six sessions and one code. A
+    new process does not renew the session that another one has just got.
     """
     session = enter(role_a, duration_seconds=900)
     for second in range(0, 3600, 30):
@@ -85,7 +85,7 @@ def test_fifteen_minute_sessions_are_used_for_their_life(
 def test_another_process_may_have_renewed(
     sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """Before STS is called the vault is looked at again."""
+    """The vault is read again before STS is called."""
     session = enter(role_a)
     key_of(session)
     clock.shift(2800)
@@ -97,7 +97,9 @@ def test_another_process_may_have_renewed(
 def test_silent_renewals_are_tried_once_a_minute(
     sts: LocalSts, role_a: Role, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """In the advisory window, failing: one attempt a minute, however many requests there are."""
+    """If renewals fail in the advisory window, one is tried a minute, however many requests there
+    are.
+    """
     session = enter(role_a)
     first = key_of(session)
     clock.shift(2710)
@@ -112,9 +114,8 @@ def test_silent_renewals_are_tried_once_a_minute(
 def test_a_code_is_not_asked_for_before_it_must_be(
     sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """
-    In the advisory window a renewal that would need a code is left, and the
-    credentials serve; in the mandatory window a person is asked.
+    """In the advisory window the old keys sign if a renewal would need a code. In the mandatory
+    window a person is asked.
     """
     session = enter(role_a, mfa_session_seconds=900)
     first = key_of(session)
@@ -132,7 +133,7 @@ def test_a_code_is_not_asked_for_before_it_must_be(
 def test_requests_are_served_while_a_person_types(
     alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """In the mandatory window one thread asks; the others sign with what is still valid."""
+    """In the mandatory window one thread asks, and the other threads sign with the old keys."""
     asked, go = threading.Event(), threading.Event()
 
     def slow(request: MfaRequest) -> str:
@@ -163,9 +164,8 @@ def test_failing_renewals_serve_on_until_the_end(
     clock: time_machine.Traveller,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """
-    In the mandatory window, while the credentials are valid: a warning, one
-    attempt a minute; then the error itself, at each call, until one works.
+    """In the mandatory window a renewal that fails is a warning, once a minute. When the keys have
+    expired, each call raises the error, until a renewal works.
     """
 
     def nobody(request: MfaRequest) -> str:
@@ -198,7 +198,9 @@ def test_failing_renewals_serve_on_until_the_end(
 def test_what_ended_during_the_prompt_is_not_served(
     alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """The person takes until after the end, and then gives up: the error, not expired keys."""
+    """The keys expire during the prompt, and the person gives up: the error is raised, and the
+    expired keys do not sign.
+    """
 
     def slow(request: MfaRequest) -> str:
         if alice.requests:
@@ -219,7 +221,7 @@ def test_what_ended_during_the_prompt_is_not_served(
 def test_expired_in_the_vault(
     sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """What stands in the vault serves a new process to its end, when nobody can renew it."""
+    """If nobody can renew it, a session in the vault signs in a new process until it expires."""
     first = key_of(enter(role_a, mfa_session_seconds=0))
     clock.shift(3500)
 
@@ -239,7 +241,7 @@ def test_expired_in_the_vault(
 def test_ensure_asks_now_and_says_until_when(
     sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """Until the MFA session ends nobody is needed, whatever the role's own sessions last."""
+    """``ensure()`` returns the end of the MFA session, however short the role's sessions are."""
     session = enter(role_a)
     until = rolevault.ensure(session)
     assert until.tzinfo == datetime.timezone.utc
@@ -259,7 +261,7 @@ def test_ensure_asks_now_and_says_until_when(
 def test_ensure_with_a_code_of_its_own(
     sts: LocalSts, alice: Alice, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """Where each session costs a code, it is the role's own session that must last."""
+    """If each session of the role needs a code, ``ensure()`` returns the end of the role's session."""
     role = sts.add_role("Long", trusts=[alice.user], mfa=True, max_session_duration=43200)
     session = enter(role, duration_seconds=14400)
     until = rolevault.ensure(session, min_ttl=datetime.timedelta(hours=2))
@@ -281,14 +283,16 @@ def test_ensure_with_a_code_of_its_own(
 def test_ensure_says_what_cannot_be(
     alice: Alice, role_a: Role, enter: Enter, options: dict[str, int], min_ttl: str, option: str
 ) -> None:
-    """Longer than the role's sessions last: ConfigurationError naming what to raise; no code."""
+    """If no session lasts that long, ConfigurationError names the option to raise, and nobody is
+    asked.
+    """
     with pytest.raises(ConfigurationError, match=f"min_ttl.*Raise {option}"):
         rolevault.ensure(enter(role_a, **options), min_ttl=min_ttl, refresh=True)
     assert alice.requests == []
 
 
 def test_ensure_where_get_session_token_is_denied(alice: Alice, role_a: Role, enter: Enter) -> None:
-    """Then the role's own session counts, and what it cannot reach is said."""
+    """The role's own session has to last then. The error says so if it cannot."""
     alice.user.deny.add("sts:GetSessionToken")
     with pytest.raises(ConfigurationError, match="Raise duration_seconds"):
         rolevault.ensure(enter(role_a), min_ttl="2h")
@@ -299,7 +303,9 @@ def test_ensure_where_get_session_token_is_denied(alice: Alice, role_a: Role, en
 def test_ensure_without_mfa(
     sts: LocalSts, alice: Alice, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """Nobody is ever needed: the session's own end, renewed where it is nearer than that."""
+    """No code is needed: ``ensure()`` returns the end of the role's session, renewed if it is too
+    short.
+    """
     session = enter(sts.add_role("Open", trusts=[alice.user]), mfa_serial=None)
     first = rolevault.ensure(session)
     clock.shift(1800)
@@ -312,7 +318,7 @@ def test_ensure_without_mfa(
 def test_refresh_starts_anew(
     sts: LocalSts, alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """``refresh=True``: a new code, a new MFA session and new role credentials."""
+    """``refresh=True`` asks for a new code, and opens a new MFA session and a new role session."""
     session = enter(role_a)
     first = key_of(session)
     rolevault.ensure(session)
@@ -327,7 +333,7 @@ def test_refresh_starts_anew(
 def test_refresh_after_a_revocation_in_iam(
     sts: LocalSts, alice: Alice, role_a: Role, enter: Enter
 ) -> None:
-    """ "Revoke active sessions" looks like AccessDenied: only ``refresh=True`` helps."""
+    """ "Revoke active sessions" in IAM looks like any AccessDenied. Only ``refresh=True`` helps."""
     session = enter(role_a)
     dynamodb: Any = session.client("dynamodb", endpoint_url=sts.url)
     dynamodb.list_tables()
@@ -345,7 +351,7 @@ def test_refresh_after_a_revocation_in_iam(
 def test_a_clock_that_is_set_back_keeps_no_key_alive(
     sts: LocalSts, role_a: Role, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """One key a minute is dropped. A last time that lies in the future says nothing."""
+    """Keys are dropped once a minute at most. A last time that is in the future does not count."""
     session = enter(role_a)
     dynamodb: Any = session.client("dynamodb", endpoint_url=sts.url)
     dynamodb.list_tables()

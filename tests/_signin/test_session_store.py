@@ -1,6 +1,5 @@
-"""
-What the processes and threads of a user share: MFA sessions of several lengths,
-answers that could not be stored at once, and one question for a passphrase.
+"""What the processes and threads of a user share: MFA sessions of several lengths, sessions that
+could not be stored at once, sign-in locks, and one question for a passphrase.
 """
 
 import contextlib
@@ -50,7 +49,7 @@ def test_a_short_mfa_session_leaves_the_long_one(
     enter: Enter,
     clock: time_machine.Traveller,
 ) -> None:
-    """A script that asks for less gets a code of its own, and costs nobody else one."""
+    """A script that asks for a shorter session needs a code, and no other script needs another."""
     account_of(enter(role_a))
     clock.shift(3600)
     account_of(enter(role_b, mfa_session_seconds=900))
@@ -65,7 +64,7 @@ def test_a_short_mfa_session_leaves_the_long_one(
 def test_a_young_mfa_session_of_another_length_serves(
     alice: Alice, role_a: Role, role_b: Role, enter: Enter, first: int, then: int
 ) -> None:
-    """Nobody types a second code while the first one is young enough for both."""
+    """One code serves two scripts, while its session is young enough for both."""
     account_of(enter(role_a, mfa_session_seconds=first))
     account_of(enter(role_b, mfa_session_seconds=then))
     assert len(alice.requests) == 1
@@ -77,7 +76,7 @@ def test_a_young_mfa_session_of_another_length_serves(
 def test_what_could_not_be_stored_is_stored_later(
     alice: Alice, role_a: Role, role_b: Role, enter: Enter
 ) -> None:
-    """The next write that succeeds stores also what earlier ones could not."""
+    """The next write that succeeds also stores what earlier writes could not."""
     Vault()["something"] = {}
     with full_disk():
         account_of(enter(role_a))
@@ -89,7 +88,7 @@ def test_what_could_not_be_stored_is_stored_later(
 
 
 def test_what_is_stored_later_replaces_nothing_newer() -> None:
-    """What another process renewed meanwhile is kept, and read."""
+    """A session that another process has renewed since is kept, and read."""
     ours, theirs = SessionStore(Vault(passphrase=PASSPHRASE)), Vault(passphrase=PASSPHRASE)
     theirs["other"] = {}
     with full_disk():
@@ -104,8 +103,8 @@ def test_what_is_stored_later_replaces_nothing_newer() -> None:
 
 
 def test_what_could_not_be_taken_out_hides_nothing_newer() -> None:
-    """An entry is gone for the process that dropped it, and another one that
-    somebody puts in its place is not; the next write takes out what is left.
+    """An entry that could not be deleted is hidden from its process. A newer entry in its place is
+    not hidden. The next write that succeeds deletes what is left.
     """
     ours, theirs = SessionStore(Vault(passphrase=PASSPHRASE)), Vault(passphrase=PASSPHRASE)
     theirs.update({"a": {"issued": 1.0}, "b": {"issued": 1.0}})
@@ -144,7 +143,7 @@ def test_a_deletion_that_fails_leaves_a_newer_entry() -> None:
 
 
 def in_threads(number: int, run: Callable[[], object]) -> list[Exception]:
-    """What ``run`` raised, in threads that are all started before one is waited for."""
+    """Call ``run`` in threads that start together. Return what they raised."""
     errors: list[Exception] = []
 
     def go() -> None:
@@ -165,8 +164,8 @@ def in_threads(number: int, run: Callable[[], object]) -> list[Exception]:
 def test_waiting_threads_share_a_failed_passphrase(
     exists: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One thread asks, for a vault that exists and for a new one; its failure is
-    that of all who waited, and nobody's later.
+    """One thread asks for the passphrase, of a vault that exists and of a new one. All threads that
+    waited fail with it, and a later call asks again.
     """
     caplog.set_level("INFO", "rolevault")
     if exists:
@@ -194,7 +193,7 @@ def test_waiting_threads_share_a_failed_passphrase(
 def test_who_is_asked_for_one_passphrase_keeps_nobody_from_another_vault(
     tmp_path: Path, exists: bool
 ) -> None:
-    """A vault whose passphrase is at hand opens while a person types another's."""
+    """A vault whose passphrase is known opens while a person types the passphrase of another vault."""
     asked, answered = threading.Event(), threading.Event()
 
     def slow() -> str:
@@ -220,7 +219,7 @@ def test_who_is_asked_for_one_passphrase_keeps_nobody_from_another_vault(
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_passphrase_callback_that_needs_the_vault(exists: bool) -> None:
-    """It is told so, instead of being called until the stack ends."""
+    """The error says so, and the callback is not called until the stack overflows."""
     asked: list[int] = []
 
     def circular() -> str:
@@ -237,7 +236,7 @@ def test_a_passphrase_callback_that_needs_the_vault(exists: bool) -> None:
 
 
 def test_a_passphrase_callback_that_uses_the_session(alice: Alice, role_a: Role) -> None:
-    """The same through boto3's default session."""
+    """The callback needs boto3's default session, which needs the passphrase: an error."""
     asked: list[int] = []
 
     def circular() -> str:
@@ -256,7 +255,7 @@ def test_a_passphrase_callback_that_uses_the_session(alice: Alice, role_a: Role)
 
 @dataclass
 class Unhashable:
-    """Equal to each other of its name, and without a hash, as dataclasses are."""
+    """Is equal to another one with the same name, and has no hash, as a dataclass has none."""
 
     name: str
 
@@ -268,8 +267,8 @@ class Unhashable:
 
 
 def test_callables_are_told_apart_by_identity() -> None:
-    """Not by their own equality, and they need no hash; an object's method is the
-    same at each mention.
+    """Callables that are equal are still two callables, and need no hash. A bound method is the
+    same callable each time it is named.
     """
     one, other = Unhashable("x"), Unhashable("x")
     assert one == other
@@ -284,7 +283,7 @@ def test_callables_are_told_apart_by_identity() -> None:
 
 
 def test_a_callable_that_is_gone_leaves_its_key_to_nobody() -> None:
-    """Another callable may get its address in memory, but not what it unlocked."""
+    """Another callable may get the same address in memory, but not the key that the first opened."""
     Vault(passphrase=PASSPHRASE)["a"] = {}
 
     def opens(passphrase: str) -> bool:
@@ -301,7 +300,7 @@ def test_a_callable_that_is_gone_leaves_its_key_to_nobody() -> None:
 
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_what_holds_secrets_is_not_pickled(duplicate: Callable[[object], object]) -> None:
-    """Neither a source of the passphrase nor a session, and no error shows them."""
+    """Neither a source of the passphrase nor a session can be pickled, and no error shows a secret."""
     keys = {"AccessKeyId": "A", "SecretAccessKey": "SENTINEL", "SessionToken": "T"}
     for holder in (PassphraseSource("SENTINEL"), StsSession({"Credentials": keys})):
         with pytest.raises(TypeError, match="cannot be pickled or copied") as caught:

@@ -114,7 +114,7 @@ def test_a_provider_of_the_users_own_is_asked_on_a_miss_only(
 def test_credentials_that_renew_themselves_enter_the_role(
     alice: Alice, options: Options, mine: boto3.Session
 ) -> None:
-    """Peers put such credentials into a session. They are asked for keys when they serve."""
+    """Other libraries put such credentials into a session. They are asked for keys at each sign-in."""
     user, asked = alice.user, []
 
     def refresh() -> dict[str, Any]:
@@ -135,7 +135,7 @@ def test_credentials_that_renew_themselves_enter_the_role(
 
 
 class Resolver:
-    """A resolver of the user's own, with no list of providers."""
+    """A resolver of the user's that has no list of providers."""
 
     def __init__(self, alice: Alice) -> None:
         self._desk = Desk(alice)
@@ -147,7 +147,7 @@ class Resolver:
 def test_a_resolver_of_the_users_own_enters_the_role(
     alice: Alice, options: Options, mine: boto3.Session
 ) -> None:
-    """It is asked as a whole."""
+    """Such a resolver is asked as a whole."""
     inner = botocore.session.Session()
     inner.register_component("credential_provider", Resolver(alice))
     source = boto3.Session(botocore_session=inner)
@@ -172,7 +172,7 @@ def test_the_default_session_can_be_the_source(
 def test_all_sessions_leaves_the_source_alone(
     alice: Alice, options: Options, mine: boto3.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The role would be entered from itself."""
+    """The session's own role cannot enter the role: an error."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", alice.user.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", alice.user.secret_access_key)
     source = boto3.Session()
@@ -184,7 +184,7 @@ def test_all_sessions_leaves_the_source_alone(
 def test_a_source_made_later_is_left_alone_too(
     alice: Alice, options: Options, role_b: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where its session is made under ``all_sessions``."""
+    """The error is raised for a session that is made under ``all_sessions``, too."""
     rolevault.install(**options, all_sessions=True)
     source = boto3.Session()
     other = rolevault.session(
@@ -195,7 +195,7 @@ def test_a_source_made_later_is_left_alone_too(
 
 
 def test_a_source_that_leads_back_is_an_error(alice: Alice, options: Options, role_b: Role) -> None:
-    """A sentence, and not a stack that overflows."""
+    """The error is a sentence, and the stack does not overflow."""
     default = boto3.Session()
     boto3.DEFAULT_SESSION = default
     circle = rolevault.session(role_b.arn, source_session=default)
@@ -216,7 +216,7 @@ def test_a_source_that_leads_back_is_an_error(alice: Alice, options: Options, ro
 def test_what_cannot_be_a_source_is_refused(
     options: Options, mine: boto3.Session, arguments: dict[str, Any], rule: str
 ) -> None:
-    """At ``install()``, naming the option."""
+    """``install()`` raises the error, which names the option."""
     given = {"source_session": mine, **options, **arguments}
     if given.get("session") == "the source":
         given["session"] = mine

@@ -1,7 +1,6 @@
-"""
-Where source credentials come from: what botocore knows to find, asked for on the
-first miss, and not while the vault serves. Its errors pass unchanged.
-``test_login.py`` has the newest kind.
+"""Where source credentials come from: every source that botocore knows. A source is asked when the
+vault holds no session of the role, and botocore's errors pass unchanged. ``test_login.py`` has
+``aws login``.
 """
 
 import hashlib
@@ -35,7 +34,7 @@ SERIAL = f"arn:aws:iam::{HOME}:mfa/alice"
 
 
 def _temporary(sts: LocalSts, role: Role) -> dict[str, str | None]:
-    """What a machine's endpoint hands out: a session of ``role``."""
+    """A session of ``role``, as the endpoint of a machine or a container gives it."""
     key = sts.issue(role, role.arn, role.role_id, 3600, None)
     return {
         "Code": "Success",
@@ -51,8 +50,8 @@ def _temporary(sts: LocalSts, role: Role) -> dict[str, str | None]:
 def test_credential_source_environment(
     config: Config, role_a: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``Environment``, also where the profile is explicit and its chain has no such
-    provider.
+    """``Environment`` works, even if the profile is explicit and its chain has no provider for the
+    environment.
     """
     role_a.mfa = False
     config(f"[profile prod]\nrole_arn={role_a.arn}\ncredential_source=Environment\n")
@@ -73,9 +72,8 @@ def test_credential_source_of_a_machine(
     monkeypatch: pytest.MonkeyPatch,
     source: str,
 ) -> None:
-    """Containers and instances: asked on the first miss, with the session's settings,
-    and not again while the vault serves. Nobody is asked for a code with them,
-    whatever the role demands.
+    """A container or an instance is asked when the vault has no session, with the settings of the
+    boto3 session. Its credentials are a role's, so nobody is asked for a code.
     """
     machine = sts.add_role("Machine", account=HOME, trusts=[alice.user])
     role = sts.add_role("Deploy", trusts=[machine.arn])
@@ -108,7 +106,7 @@ def test_credential_source_of_a_machine(
 def test_a_named_profile_without_credentials_goes_on_to_the_container(
     config: Config, sts: LocalSts, role_a: Role, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in botocore; but not in a session of another profile, whose container is not asked."""
+    """This is as in botocore. In a session of another profile the container is not asked."""
     machine = sts.add_role("Machine", account=HOME, trusts=["*"])
     role_a.mfa, role_a.trusts = False, [machine.arn]
     web.answers["/role"] = _temporary(sts, machine)
@@ -127,7 +125,7 @@ def test_a_named_profile_without_credentials_goes_on_to_the_container(
 def test_a_process_as_source_runs_on_a_miss_only(
     config: Config, sts: LocalSts, role_a: Role, alice: Alice, tmp_path: Path
 ) -> None:
-    """A warm start resolves no source: no process runs while the vault serves."""
+    """No process runs while the vault holds a session of the role."""
     log = tmp_path / "runs"
     script = tmp_path / "source.py"
     answer = {
@@ -153,7 +151,7 @@ def test_a_process_as_source_runs_on_a_miss_only(
 def test_a_process_is_run_again_when_its_credentials_end(
     config: Config, sts: LocalSts, role_a: Role, tmp_path: Path, clock: time_machine.Traveller
 ) -> None:
-    """botocore renews them, for a session that lives on."""
+    """botocore renews the source credentials, for as long as the script runs."""
     machine = sts.add_role("Machine", account=HOME, trusts=["*"])
     role_a.mfa, role_a.trusts = False, [machine.arn]
     answer = tmp_path / "answer"
@@ -170,7 +168,7 @@ def test_a_process_is_run_again_when_its_credentials_end(
 
 
 def test_a_process_that_fails_is_botocores_error(config: Config, role_a: Role) -> None:
-    """botocore's own error, at the signature that needs the source."""
+    """botocore's own error is raised at the signature that needs the source."""
     config(
         f"[profile prod]\nrole_arn={role_a.arn}\nsource_profile=tool\n"
         f"[profile tool]\ncredential_process={sys.executable} -c 'raise SystemExit(3)'\n"
@@ -183,8 +181,8 @@ def test_a_process_that_fails_is_botocores_error(config: Config, role_a: Role) -
 def test_a_source_without_credentials_is_botocores_error(
     config: Config, role_a: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A source profile that holds nothing; neither the environment's keys and web
-    identity nor the machine's role answer for it.
+    """If a source profile holds no credentials, neither the environment nor the machine is asked in
+    its place.
     """
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", alice.user.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", alice.user.secret_access_key)
@@ -214,8 +212,8 @@ def test_sso_as_source(
     empty_home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """SSO's cached token buys the source credentials, once; they are a role's, so no
-    code is asked for, whatever the role demands. In both forms of the profile.
+    """The source credentials are got with SSO's cached token, once. They are a role's, so nobody is
+    asked for a code. Both forms of an SSO profile work.
     """
     machine = sts.add_role("Sso", account=HOME, trusts=[alice.user])
     role = sts.add_role("Deploy", trusts=[machine.arn])
@@ -267,8 +265,8 @@ def key_of(**options: Any) -> str:
 def test_two_people_and_two_sources_never_share(
     config: Config, sts: LocalSts, role_a: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One role, many ways to enter it: an entry each. botocore's own key leaves out
-    who is asking.
+    """Each way to enter a role has its own entry. botocore's cache key leaves out whose source
+    credentials are used.
     """
     bob = sts.add_user("bob")
     sso = "sso_start_url=https://{0}.example/start\nsso_region=eu-west-1\nsso_account_id=9\n"
@@ -318,8 +316,8 @@ def test_two_people_and_two_sources_never_share(
 def test_people_without_a_profile_never_share(
     empty_home: Path, role_a: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same for what botocore asks after every profile: a container's address and
-    token, and the files of boto 2.
+    """The sources that botocore asks after every profile have entries of their own, too: a
+    container's address and token, and the files of boto 2.
     """
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
@@ -399,8 +397,8 @@ def test_people_behind_a_resolver_never_share(
 def test_a_strangers_provider_hides_nobody(
     config: Config, sts: LocalSts, role_a: Role, role_b: Role, alice: Alice, hop: bool
 ) -> None:
-    """A provider that somebody put into the chain may have nothing: the profile
-    behind it tells two people apart.
+    """A provider that somebody has added may find nothing. Then the profile tells two people
+    apart.
     """
 
     class Stranger(CredentialProvider):
@@ -431,8 +429,8 @@ def test_a_strangers_provider_hides_nobody(
 def test_a_role_from_a_role_profile_is_not_one_from_its_keys(
     config: Config, role_a: Role, role_b: Role, alice: Alice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An explicit role entered from the environment's profile: whether that is a
-    role with keys beside it, or the keys, tells two entries.
+    """A role that is entered from a profile with a role and keys is another entry than a role that
+    is entered from a profile with the same keys alone.
     """
     config(
         f"[profile self]\nrole_arn={role_b.arn}\nsource_profile=self\n{keys(alice)}"

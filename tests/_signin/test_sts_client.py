@@ -1,6 +1,5 @@
-"""
-Where STS is called: as botocore would with the session's settings, in the role's
-partition. Nothing here is sent; the endpoint is what a client has computed.
+"""Where STS is called: where botocore would call it with the session's settings, but in the role's
+partition. Most tests send nothing: they look at the endpoint of the client.
 """
 
 from pathlib import Path
@@ -25,7 +24,7 @@ KEYS = ("AKIAEXAMPLE", "secret", None)
 def endpoint(
     partition: str = "aws", *, region_name: str | None = None, profile: str | None = None
 ) -> Any:
-    """The STS client's settings for a session."""
+    """Return the settings of the STS client for a session."""
     session = boto3.Session(region_name=region_name, profile_name=profile)
     return (
         StsClientFactory(_botocore_private.botocore_session(session), partition)
@@ -48,7 +47,7 @@ def regional(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_sessions_region() -> None:
-    """The region of the session is STS's."""
+    """STS is called in the region of the session."""
     assert endpoint(region_name="eu-west-3").endpoint_url == "https://sts.eu-west-3.amazonaws.com"
 
 
@@ -59,7 +58,7 @@ def test_the_profiles_region(config: Path) -> None:
 
 
 def test_the_first_clients_region() -> None:
-    """Without a region in the session, that of the client that needs credentials."""
+    """If the session has no region, STS is called in the region of the client that needs keys."""
     session = boto3.Session()
     session.client("s3", region_name="ap-south-1", aws_access_key_id="x", aws_secret_access_key="x")
     meta = (
@@ -71,7 +70,7 @@ def test_the_first_clients_region() -> None:
 
 
 def test_a_later_clients_region() -> None:
-    """It is not asked elsewhere because another client was made meanwhile."""
+    """STS stays in its region, even if a client for another region is made later."""
     session = boto3.Session()
     keys: Any = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
     session.client("s3", region_name="eu-west-1", **keys)
@@ -81,8 +80,8 @@ def test_a_later_clients_region() -> None:
 
 
 def test_a_chain_is_asked_in_one_region() -> None:
-    """The session's region beats the first client's: the endpoint does not depend on
-    which client comes first.
+    """The session's region beats the first client's, so the endpoint does not depend on which
+    client is made first.
     """
     session = boto3.Session(region_name="eu-west-3")
     session.client("s3", region_name="ap-south-1", aws_access_key_id="x", aws_secret_access_key="x")
@@ -101,8 +100,8 @@ def partitions() -> list[str]:
 @pytest.mark.parametrize("partition", partitions())
 @pytest.mark.parametrize("region_name", [None, "eu-west-1"])
 def test_each_partition_without_a_region(partition: str, region_name: str | None) -> None:
-    """A role of another partition is entered there, whether the session has no
-    region or one that cannot know the role.
+    """A role of another partition is entered there, if the session has no region or has one of
+    a partition that does not know the role.
     """
     session = boto3.Session(region_name=region_name)
     meta = (
@@ -124,7 +123,7 @@ def test_each_partition_without_a_region(partition: str, region_name: str | None
     ],
 )
 def test_the_partitions_that_people_use(partition: str, host: str) -> None:
-    """Their endpoints, spelled out."""
+    """The endpoints of the common partitions, in full."""
     assert endpoint(partition).endpoint_url == f"https://{host}"
 
 
@@ -133,7 +132,7 @@ def test_the_partitions_that_people_use(partition: str, host: str) -> None:
     [("aws", "aws-global"), ("aws-cn", "cn-north-1"), ("aws-us-gov", "us-gov-west-1")],
 )
 def test_the_global_region_is_of_one_partition(partition: str, region_name: str) -> None:
-    """``aws-global`` in a session sends nobody's role to another partition's STS."""
+    """With ``aws-global`` in the session, a role of another partition is entered in its own."""
     assert endpoint(partition, region_name="aws-global").region_name == region_name
 
 
@@ -151,7 +150,7 @@ def test_the_global_region_is_of_one_partition(partition: str, region_name: str)
 def test_a_region_that_is_newer_than_botocore(
     partition: str, region_name: str, expected: str
 ) -> None:
-    """Its name says whose it is."""
+    """The name of an unknown region tells its partition."""
     assert endpoint(partition, region_name=region_name).region_name == expected
 
 
@@ -162,7 +161,7 @@ def test_a_region_of_the_partition_is_kept() -> None:
 
 
 def test_a_region_beside_an_endpoint_of_ones_own_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What answers there may check the region that the request is signed for."""
+    """The server at that endpoint may check the region for which the request is signed."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "https://sts.example")
     meta = endpoint("aws-cn", region_name="eu-west-1")
     assert (meta.region_name, meta.endpoint_url) == ("eu-west-1", "https://sts.example")
@@ -180,13 +179,13 @@ def test_a_region_that_nobody_knows_is_kept() -> None:
 def test_regional_endpoints_setting(
     monkeypatch: pytest.MonkeyPatch, setting: str, host: str
 ) -> None:
-    """``AWS_STS_REGIONAL_ENDPOINTS``, as botocore has it."""
+    """``AWS_STS_REGIONAL_ENDPOINTS`` means what it means to botocore."""
     monkeypatch.setenv("AWS_STS_REGIONAL_ENDPOINTS", setting)
     assert endpoint(region_name="eu-west-1").endpoint_url == f"https://{host}"
 
 
 def test_fips_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``AWS_USE_FIPS_ENDPOINT``, as botocore has it."""
+    """``AWS_USE_FIPS_ENDPOINT`` means what it means to botocore."""
     monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
     assert endpoint(region_name="us-east-2").endpoint_url == (
         "https://sts-fips.us-east-2.amazonaws.com"
@@ -194,7 +193,7 @@ def test_fips_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_dualstack_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``AWS_USE_DUALSTACK_ENDPOINT``, as botocore has it."""
+    """``AWS_USE_DUALSTACK_ENDPOINT`` means what it means to botocore."""
     monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
     theirs = boto3.client(
         "sts", region_name="us-east-2", aws_access_key_id="x", aws_secret_access_key="x"
@@ -204,8 +203,8 @@ def test_dualstack_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_endpoint_in_the_services_section(config: Path) -> None:
-    """``endpoint_url`` of a ``services`` section, for the session's profile; another
-    endpoint is another entry.
+    """``endpoint_url`` in the ``services`` section of the session's profile is used. Another
+    endpoint is another entry in the vault.
     """
     config.write_text(
         "[profile prod]\nservices=here\n[services here]\nsts =\n  endpoint_url=https://sts.example\n"
@@ -217,7 +216,9 @@ def test_an_endpoint_in_the_services_section(config: Path) -> None:
 
 @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"])
 def test_an_endpoint_of_the_environment(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """``AWS_ENDPOINT_URL_STS`` and ``AWS_ENDPOINT_URL``, unless they are to be ignored."""
+    """``AWS_ENDPOINT_URL_STS`` and ``AWS_ENDPOINT_URL`` are used, unless a setting says to ignore
+    them.
+    """
     monkeypatch.setenv(name, "https://sts.example")
     assert endpoint().endpoint_url == "https://sts.example"
     inner = _botocore_private.botocore_session(boto3.Session())
@@ -229,7 +230,7 @@ def test_an_endpoint_of_the_environment(monkeypatch: pytest.MonkeyPatch, name: s
 
 
 def test_a_bundle_of_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """``AWS_CA_BUNDLE`` is what the STS client verifies with."""
+    """The STS client verifies with ``AWS_CA_BUNDLE``."""
     bundle = tmp_path / "bundle.pem"
     monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
     inner = _botocore_private.botocore_session(boto3.Session(region_name="eu-west-1"))
@@ -240,9 +241,8 @@ def test_a_bundle_of_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_a_proxy(
     sts: LocalSts, alice: Alice, role_a: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """STS is called through the environment's proxy. The server of the tests stands
-    in for one: it does not forward, but what reaches it was sent to a proxy, since
-    the host that was asked for does not exist.
+    """STS is called through the environment's proxy. The tests' server plays the proxy: it forwards
+    nothing, but a request for a host that does not exist can only reach it as a proxy.
     """
     role_a.mfa = False
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://sts.invalid")
@@ -259,7 +259,7 @@ def test_a_proxy(
 def test_a_proxy_for_https(
     alice: Alice, role_a: Role, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """Of the environment, or of the session's own settings; here it does not answer."""
+    """The proxy is configured in the environment or in the session. It does not answer here."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "https://sts.invalid")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     session, proxy = botocore.session.Session(), "http://127.0.0.1:1"
@@ -283,8 +283,8 @@ def test_sts_is_told_who_calls(sts: LocalSts, alice: Alice, role_a: Role) -> Non
 
 
 def test_no_region_anywhere(sts: LocalSts, alice: Alice, role_a: Role) -> None:
-    """A profile without a region, and an override of STS's endpoint: no
-    ``NoRegionError`` after a code was asked for.
+    """There is no region, and STS has a configured endpoint: no ``NoRegionError`` is raised after a
+    code was asked for.
     """
     rolevault.install(role_a.arn, mfa_serial=alice.serial, mfa_callback=alice)
     rolevault.ensure()

@@ -34,7 +34,7 @@ def own(alice: Alice) -> boto3.Session:
 
 
 def test_the_session_signs(sts: LocalSts, alice: Alice) -> None:
-    """As the user, with the keys of GetSessionToken, in the default session."""
+    """Requests are the user's, and the keys of GetSessionToken sign them in the default session."""
     rolevault.install(mfa_serial=alice.serial, mfa_callback=alice)
     assert arn_of().endswith(":user/alice")
     assert signer(sts).startswith("ASIA")
@@ -69,7 +69,7 @@ def test_a_profile_without_a_role_is_served(
 def test_a_profile_with_a_source_profile_is_served(
     sts: LocalSts, alice: Alice, config: Config
 ) -> None:
-    """The keys are in another profile, as boto-source-profile-mfa has it."""
+    """The keys may be in a source profile, as for boto-source-profile-mfa."""
     config(f"[default]\nsource_profile=base\nmfa_serial={alice.serial}\n")
     rolevault.install(mfa_callback=alice)
     assert arn_of().endswith(":user/alice")
@@ -79,7 +79,7 @@ def test_a_profile_with_a_source_profile_is_served(
 def test_roles_are_entered_with_the_same_session(
     sts: LocalSts, alice: Alice, role_a: Role, own: boto3.Session
 ) -> None:
-    """One code for the user's own requests and for every role; either comes first."""
+    """One code serves the user's own requests and every role, whichever comes first."""
     assert account_of(own) == HOME
     role = rolevault.session(role_a.arn, mfa_serial=alice.serial, mfa_callback=alice)
     assert account_of(role) == role_a.account
@@ -105,7 +105,7 @@ def test_a_person_is_asked_in_the_mandatory_window_only(
 def test_a_shorter_wish_uses_a_longer_session_for_its_own_length(
     alice: Alice, clock: time_machine.Traveller, own: boto3.Session
 ) -> None:
-    """And not beyond."""
+    """Expired keys do not sign."""
     key_of(own)
     short = rolevault.session(mfa_serial=alice.serial, mfa_callback=alice, mfa_session_seconds=3600)
     assert key_of(short) == key_of(own)
@@ -115,7 +115,7 @@ def test_a_shorter_wish_uses_a_longer_session_for_its_own_length(
 
 
 def test_a_refused_session_is_opened_anew(sts: LocalSts, alice: Alice, own: boto3.Session) -> None:
-    """A service no longer knows it: one code, and the request is sent once more."""
+    """A service no longer knows the key: one code, and the request is sent once more."""
     assert account_of(own) == HOME
     old = key_of(own)
     sts.revoke("invalid", old)
@@ -129,7 +129,7 @@ def test_a_refused_session_is_opened_anew(sts: LocalSts, alice: Alice, own: boto
 def test_only_the_refused_session_is_forgotten(
     sts: LocalSts, alice: Alice, own: boto3.Session
 ) -> None:
-    """Another one that is stored serves on."""
+    """Another MFA session in the vault signs on."""
     short = rolevault.session(mfa_serial=alice.serial, mfa_callback=alice, mfa_session_seconds=3600)
     kept = key_of(short)
     rolevault.ensure(own, min_ttl="2h")
@@ -141,7 +141,7 @@ def test_only_the_refused_session_is_forgotten(
 
 
 def test_ensure_signs_in(alice: Alice, clock: time_machine.Traveller, own: boto3.Session) -> None:
-    """It returns the end of the session, and refuses what no session lasts."""
+    """``ensure()`` returns the end of the session, and raises an error if no session lasts as long."""
     end = rolevault.ensure(own, min_ttl="11h")
     assert abs(end.timestamp() - time.time() - 12 * 3600) < 60
     assert len(alice.requests) == 1
@@ -190,7 +190,7 @@ def test_the_environments_keys_win_over_a_profiles_device(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As over a profile's role; and a warning says so."""
+    """The environment's keys win over the profile, and a warning says so."""
     config(f"[default]\nsource_profile=base\nmfa_serial={alice.serial}\n")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", alice.user.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", alice.user.secret_access_key)
@@ -216,6 +216,6 @@ def test_nobody_there(alice: Alice) -> None:
     ],
 )
 def test_what_makes_no_session_is_refused(alice: Alice, options: dict[str, Any], rule: str) -> None:
-    """An option that only a role takes is not left unused in silence."""
+    """An option that only AssumeRole takes is an error if there is no role."""
     with pytest.raises(ConfigurationError, match=rule):
         rolevault.session(**{"mfa_serial": alice.serial, **options})

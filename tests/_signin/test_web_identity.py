@@ -1,6 +1,5 @@
-"""
-Source credentials that a web identity buys, from a profile or the environment,
-with tokens that a local provider signs.
+"""Source credentials that are got with a web identity, from a profile or the environment. A local
+provider signs the tokens.
 """
 
 import re
@@ -42,7 +41,7 @@ def pod(sts: LocalSts, provider: IdentityProvider) -> Role:
 
 @pytest.fixture
 def deploy(sts: LocalSts, config: Config, pod: Role, token_file: Path) -> Role:
-    """The role of the profile ``prod``, which is entered from ``web``, a web identity's."""
+    """The role of the profile ``prod``. It is entered from ``web``, the role of a web identity."""
     role = sts.add_role("Deploy", account=A, trusts=[pod])
     config(
         f"[profile web]\nrole_arn={pod.arn}\nweb_identity_token_file={token_file}\n"
@@ -61,8 +60,8 @@ def test_web_identity_as_source(
     monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
-    """The token buys the source credentials; they are a role's, so no device is named,
-    whatever the role demands. A warm session reads no token and calls nothing.
+    """The source credentials are a role's, so STS is told of no MFA device. While the vault holds a
+    session, no token is read and nothing is called.
     """
     options: dict[str, Any] = {"profile": "prod", "mfa_callback": alice}
     if where == "environment":
@@ -93,8 +92,8 @@ def test_a_named_profile_leaves_the_environments_web_identity_out(
     token_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As in botocore, whatever session the role is put into: the profile's user
-    enters it, and has one entry.
+    """As in botocore, the profile's user enters the role, in every session that gets the role, and
+    there is one entry.
     """
     deploy.trusts = ["*"]
     config("")
@@ -112,8 +111,8 @@ def test_a_named_profile_leaves_the_environments_web_identity_out(
 def test_a_web_identity_is_shown_in_the_first_clients_region(
     deploy: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """botocore's choice where the session has no region, whatever clients are made
-    before the first signature.
+    """This is botocore's choice if the session has no region. Clients that are made later do not
+    change it.
     """
     for name in ("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_STS"):
         monkeypatch.delenv(name, raising=False)
@@ -140,8 +139,8 @@ def test_web_identity_is_read_anew(
     token_file: Path,
     clock: time_machine.Traveller,
 ) -> None:
-    """The file's owner replaces it before the token ends: a session lives on with
-    what stands there then.
+    """The token file is replaced before the token expires. The script signs on with the new
+    token.
     """
     token_file.write_text(provider.token())
     session = rolevault.session(profile="prod")
@@ -159,7 +158,7 @@ def test_web_identity_is_read_anew(
 def test_a_bad_web_identity_is_stss_error(
     provider: IdentityProvider, deploy: Role, token_file: Path, claims: dict[str, Any], code: str
 ) -> None:
-    """What STS says of the token, as botocore's own credentials tell it."""
+    """STS's error is the same as for botocore's own credentials."""
     token_file.write_text(provider.token(**claims))
     told = []
     for session in (boto3.Session(profile_name="web"), rolevault.session(profile="prod")):
@@ -173,8 +172,8 @@ def test_a_bad_web_identity_is_stss_error(
 def test_web_identity_alone_is_botocores(
     sts: LocalSts, deploy: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A role that is entered with a web identity is no role of ours: its own profile
-    signs with botocore's credentials, whatever is installed for other sessions.
+    """botocore enters and renews the role of a web identity itself. Its profile signs with
+    botocore's credentials, whatever role is installed for other sessions.
     """
     with pytest.raises(ConfigurationError, match="web identity"):
         rolevault.install(profile="web")
