@@ -78,7 +78,9 @@ def test_a_day_of_scripts(
     gaps: tuple[int, ...],
     runs: int,
 ) -> None:
-    """Each run is another process, and enters five accounts: one code, however long sessions last."""
+    """Each run is another process, and enters five accounts: one code, however long sessions
+    last.
+    """
     # Eight hours: sessions of an hour serve the run after 40 minutes, and are renewed in the
     # run after 50, in their last quarter. Those of 15 minutes are renewed in their last third.
     for account in ACCOUNTS:

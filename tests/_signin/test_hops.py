@@ -66,7 +66,9 @@ def test_a_revoked_hop_is_renewed(
 
 
 def test_everything_is_revoked(sts: LocalSts, alice: Alice, enter: Enter) -> None:
-    """The MFA session is revoked as well: one code opens it again, and all three sessions are new."""
+    """The MFA session is revoked as well: one code opens it again, and all three sessions are
+    new.
+    """
     assert account_of(enter()) == TOP
     sts.revoke("invalid")
     assert account_of(enter()) == TOP

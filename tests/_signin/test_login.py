@@ -1,5 +1,5 @@
-"""``aws login`` as a source of credentials: botocore reads its token, and AWS Sign-In renews it. The
-credentials belong to a user and last for a quarter of an hour.
+"""``aws login`` as a source of credentials: botocore reads its token, and AWS Sign-In renews it.
+The credentials belong to a user and last for a quarter of an hour.
 """
 
 import hashlib

@@ -139,8 +139,8 @@ def test_a_longer_session_by_a_code_of_its_own(
     enter: Enter,
     clock: time_machine.Traveller,
 ) -> None:
-    """STS grants temporary callers an hour, so a longer session that is asked for explicitly needs a
-    code for that role.
+    """STS grants temporary callers an hour, so a longer session that is asked for explicitly
+    needs a code for that role.
     """
     long = sts.add_role("Long", trusts=[alice.user], mfa=True, max_session_duration=43200)
     account_of(enter(role_b))

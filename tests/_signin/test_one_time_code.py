@@ -358,8 +358,8 @@ def script(tmp_path: Path, alice: Alice, role_a: Role) -> str:
 def test_person_at_the_terminal_is_told_what_is_asked_and_why(
     sts: LocalSts, alice: Alice, script: str, tmp_path: Path
 ) -> None:
-    """The prompt names the role, the account and the device. Above the next prompt is the reason why
-    a code was refused. The script's own output holds nothing of it.
+    """The prompt names the role, the account and the device. Above the next prompt is the reason
+    why a code was refused. The script's own output holds nothing of it.
     """
     out = tmp_path / "out"
     wrong = wrong_code(alice)
@@ -432,8 +432,8 @@ print(f"{(int.from_bytes(digest[start:start + 4], 'big') & 0x7FFFFFFF) % 10**6:0
 def test_a_command_is_asked_again_in_the_next_time_step(
     sts: LocalSts, alice: Alice, sign_in: SignIn, tmp_path: Path, why: str
 ) -> None:
-    """Until the next time step a command prints the same code, and three attempts would be over in a
-    moment. It is asked again after that, whether the code was used or the answer was lost.
+    """Until the next time step a command prints the same code, and three attempts would be over
+    in a moment. It is asked again after that, whether the code was used or the answer was lost.
     """
     log = tmp_path / "log"
     step = int(time.time() // STEP)

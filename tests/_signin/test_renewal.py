@@ -261,7 +261,9 @@ def test_ensure_asks_now_and_says_until_when(
 def test_ensure_with_a_code_of_its_own(
     sts: LocalSts, alice: Alice, enter: Enter, clock: time_machine.Traveller
 ) -> None:
-    """If each session of the role needs a code, ``ensure()`` returns the end of the role's session."""
+    """If each session of the role needs a code, ``ensure()`` returns the end of the role's
+    session.
+    """
     role = sts.add_role("Long", trusts=[alice.user], mfa=True, max_session_duration=43200)
     session = enter(role, duration_seconds=14400)
     until = rolevault.ensure(session, min_ttl=datetime.timedelta(hours=2))

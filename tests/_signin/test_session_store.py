@@ -193,7 +193,9 @@ def test_waiting_threads_share_a_failed_passphrase(
 def test_who_is_asked_for_one_passphrase_keeps_nobody_from_another_vault(
     tmp_path: Path, exists: bool
 ) -> None:
-    """A vault whose passphrase is known opens while a person types the passphrase of another vault."""
+    """A vault whose passphrase is known opens while a person types the passphrase of another
+    vault.
+    """
     asked, answered = threading.Event(), threading.Event()
 
     def slow() -> str:
@@ -283,7 +285,9 @@ def test_callables_are_told_apart_by_identity() -> None:
 
 
 def test_a_callable_that_is_gone_leaves_its_key_to_nobody() -> None:
-    """Another callable may get the same address in memory, but not the key that the first opened."""
+    """Another callable may get the same address in memory, but not the key that the first
+    opened.
+    """
     Vault(passphrase=PASSPHRASE)["a"] = {}
 
     def opens(passphrase: str) -> bool:
@@ -300,7 +304,9 @@ def test_a_callable_that_is_gone_leaves_its_key_to_nobody() -> None:
 
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_what_holds_secrets_is_not_pickled(duplicate: Callable[[object], object]) -> None:
-    """Neither a source of the passphrase nor a session can be pickled, and no error shows a secret."""
+    """Neither a source of the passphrase nor a session can be pickled, and no error shows a
+    secret.
+    """
     keys = {"AccessKeyId": "A", "SecretAccessKey": "SENTINEL", "SessionToken": "T"}
     for holder in (PassphraseSource("SENTINEL"), StsSession({"Credentials": keys})):
         with pytest.raises(TypeError, match="cannot be pickled or copied") as caught:

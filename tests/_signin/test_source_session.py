@@ -114,7 +114,9 @@ def test_a_provider_of_the_users_own_is_asked_on_a_miss_only(
 def test_credentials_that_renew_themselves_enter_the_role(
     alice: Alice, options: Options, mine: boto3.Session
 ) -> None:
-    """Other libraries put such credentials into a session. They are asked for keys at each sign-in."""
+    """Other libraries put such credentials into a session. They are asked for keys at each
+    sign-in.
+    """
     user, asked = alice.user, []
 
     def refresh() -> dict[str, Any]:

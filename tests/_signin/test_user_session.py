@@ -141,7 +141,9 @@ def test_only_the_refused_session_is_forgotten(
 
 
 def test_ensure_signs_in(alice: Alice, clock: time_machine.Traveller, own: boto3.Session) -> None:
-    """``ensure()`` returns the end of the session, and raises an error if no session lasts as long."""
+    """``ensure()`` returns the end of the session, and raises an error if no session lasts as
+    long.
+    """
     end = rolevault.ensure(own, min_ttl="11h")
     assert abs(end.timestamp() - time.time() - 12 * 3600) < 60
     assert len(alice.requests) == 1
