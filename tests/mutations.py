@@ -1,22 +1,26 @@
 """Each check, bound, lock and comparison of the source, broken once: a test must notice.
 
-``python tests/mutations.py`` (``make mutants``) copies the package, changes one text in it, runs
-the tests that concern the module, and names every change that they do not notice. The changes are
-in ``mutations_*.py`` beside the tests of each room, and are the record of what was tried. A word on
+``python tests/mutations.py`` (``make mutants``) changes one text in a copy of the package, runs the
+tests that concern the module, and names every change that they do not notice. The changes are in
+``mutations_*.py`` beside the tests of each room, and are the record of what was tried. A word on
 the command line narrows them: ``python tests/mutations.py lock_files``. With ``--check`` nothing
-runs: each text must be there, so that a change of the source cannot make a mutation void.
+runs: each text must be in its module, so that a change of the source cannot make a mutation void,
+and the new text must be Python.
 """
 
+import ast
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from queue import Queue
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import rolevault
@@ -48,54 +52,100 @@ def mutants(word: str = "") -> Iterator[tuple[str, str, str, str]]:
                     yield room.RUNS[module], module, old, new
 
 
-def outcome(tests: str, module: str, old: str, new: str) -> str:
+def copy_of_the_project(folder: Path) -> None:
+    """Copy what the tests need. The package goes beside the tests, which every process that they
+    start has on its path.
+    """
+    folder.chmod(0o755)  # tests of other users read the copy
+    for name in ("docs", "README.md", "CONTRIBUTING.md", "pyproject.toml"):
+        source = TESTS.parent / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+    ignored = shutil.ignore_patterns("__pycache__", ".hypothesis")
+    shutil.copytree(TESTS, folder / "tests", ignore=ignored)
+    shutil.copytree(PACKAGE, folder / "tests" / "rolevault", ignore=ignored)
+
+
+def outcome(folder: Path, tests: str, module: str, old: str, new: str) -> str:
     """The test that notices the change; or in capitals what is wrong, where none does."""
-    with tempfile.TemporaryDirectory() as directory:
-        copy = Path(directory)
-        copy.chmod(0o755)  # tests of other users read the copy
-        for name in ("docs", "README.md", "pyproject.toml"):
-            source = TESTS.parent / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
-        ignored = shutil.ignore_patterns("__pycache__", ".hypothesis")
-        shutil.copytree(TESTS, copy / "tests", ignore=ignored)
-        # Beside the tests, which every process that they start has on its path.
-        shutil.copytree(PACKAGE, copy / "tests" / "rolevault", ignore=ignored)
-        file = copy / "tests" / "rolevault" / f"{module}.py"
-        text = file.read_text()
-        if old not in text:
-            return "NOT THERE any more"
-        file.write_text(text.replace(old, new, 1))
-        options = ["-qx", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"]
-        options += ["--timeout=30", f"--rootdir={copy}", "-k", f"not ({SLOW})"]
-        files = [str(f) for name in tests.split() for f in (copy / "tests").glob(f"{name}.py")]
-        environment = {"PYTHONPATH": str(copy / "tests"), "PYTHONDONTWRITEBYTECODE": "1"}
+    file = folder / "tests" / "rolevault" / f"{module}.py"
+    text = file.read_text()
+    if old not in text:
+        return "NOT THERE any more"
+    options = ["-qx", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"]
+    options += ["--timeout=30", f"--rootdir={folder}", "-k", f"not ({SLOW})"]
+    # In the order of the list: the file that most likely notices comes first.
+    files = [
+        str(file)
+        for name in tests.split()
+        for file in sorted((folder / "tests").glob(f"{name}.py"))
+    ]
+    try:
+        write(file, text.replace(old, new, 1))
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *sorted(files)],
-            cwd=copy,
-            env={**os.environ, **environment},
+            [sys.executable, "-m", "pytest", *options, *files],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(folder / "tests"), "PYTHONDONTWRITEBYTECODE": ""},
             capture_output=True,
             text=True,
             check=False,
         )
+    finally:
+        write(file, text)
     if done.returncode == 0:
         return "NOT NOTICED"
-    failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+::\S+)", done.stdout, re.MULTILINE)
     if done.returncode == 1 and failed:
         return failed[1]
     return f"COULD NOT RUN: {done.stdout[-500:]}"
 
 
+def write(file: Path, text: str) -> None:
+    """Write a module, and forget its compiled form: a change in the same second that keeps the
+    size of the file would not be seen.
+    """
+    file.write_text(text)
+    for compiled in file.parent.glob(f"__pycache__/{file.stem}.*"):
+        compiled.unlink()
+
+
+def outcomes(found: list[tuple[str, str, str, str]]) -> Iterator[str]:
+    """The outcome of each mutation, in their order; each processor has a copy of the project."""
+    with ExitStack() as stack:
+        folders: Queue[Path] = Queue()
+        for _ in range(os.cpu_count() or 1):
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            copy_of_the_project(folder)
+            folders.put(folder)
+
+        def in_a_copy(mutant: tuple[str, str, str, str]) -> str:
+            folder = folders.get()
+            try:
+                return outcome(folder, *mutant)
+            finally:
+                folders.put(folder)
+
+        with ThreadPoolExecutor(folders.qsize()) as pool:
+            yield from pool.map(in_a_copy, found)
+
+
 def check() -> int:
-    """Whether the text of each mutation is in its module."""
-    void = 0
+    """Whether each mutation can be made: its text is in its module, and the new text can be
+    compiled. Every test would notice that a module cannot be imported.
+    """
+    faults = 0
     for room in rooms():
         for module, changes in room.MUTATIONS.items():
             text = (PACKAGE / f"{module}.py").read_text()
-            for old, _ in changes:
-                if old not in text:
-                    void += 1
-                    print(f"{module}: not there any more: {old!r}")
-    return bool(void)
+            for old, new in changes:
+                fault = "" if old in text else "not there any more"
+                try:
+                    ast.parse(text.replace(old, new, 1))
+                except SyntaxError:
+                    fault = "no Python"
+                if fault:
+                    faults += 1
+                    print(f"{module}: {fault}: {old!r} -> {new!r}")
+    return bool(faults)
 
 
 def main() -> int:
@@ -104,15 +154,15 @@ def main() -> int:
         return check()
     found, survivors = list(mutants(word)), 0
     if not word:
-        for tests, module in dict.fromkeys((each[0], each[1]) for each in found):
-            if (said := outcome(tests, module, "\n", "\n")) != "NOT NOTICED":
-                print(f"The tests of {module} fail as it is: {said}")
+        as_they_are = list(dict.fromkeys((each[0], each[1], "\n", "\n") for each in found))
+        for each, said in zip(as_they_are, outcomes(as_they_are), strict=True):
+            if said != "NOT NOTICED":
+                print(f"The tests of {each[1]} fail as it is: {said}")
                 return 2
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for mutant, said in zip(found, pool.map(lambda each: outcome(*each), found), strict=True):
-            _, module, old, new = (re.sub(r"\s+", " ", text).strip() for text in mutant)
-            survivors += said[:3].isupper()
-            print(f"{module}: {old!r} -> {new!r}: {said}", flush=True)
+    for mutant, said in zip(found, outcomes(found), strict=True):
+        _, module, old, new = (re.sub(r"\s+", " ", text).strip() for text in mutant)
+        survivors += said[:3].isupper()
+        print(f"{module}: {old!r} -> {new!r}: {said}", flush=True)
     print(f"{len(found)} mutations, {survivors} not noticed")
     return bool(survivors)
 
