@@ -2,18 +2,19 @@
 
 To follow a request from ``install()`` to its signature, read these files in this order:
 
-1. ``_boto/install.py``: the call of the user, and what it is judged by.
-2. ``_boto/installation.py``: which sessions get the role.
-3. ``_boto/provider.py``: the provider, and its place in botocore's credential chain.
-4. ``_boto/credentials.py``: what botocore's signer asks before each request.
-5. ``_signin/renewal.py``: when keys sign, and when they are renewed.
-6. ``_signin/fetcher.py``: the vault first, else a sign-in.
-7. ``_signin/assume_role.py``: the call of STS, and what is made of a refusal.
-8. ``_vault/vault.py``: the encrypted file in which the answer is kept.
+1. ``_boto/install.py``: ``install()`` judges its arguments and makes a ``Role`` of them.
+2. ``_boto/installation.py``: an ``Installation`` decides which sessions get the role, and
+   replaces their credential chains.
+3. ``_boto/provider.py``: botocore asks the ``RoleVaultProvider`` in such a chain, once a session.
+4. ``_boto/credentials.py``: botocore's signer asks the ``RoleCredentials`` before each request.
+5. ``_signin/renewal.py``: a ``Renewal`` holds the keys that sign, and decides when to renew them.
+6. ``_signin/fetcher.py``: a ``Fetcher`` reads a session from the vault, or else signs in.
+7. ``_signin/assume_role.py``: ``AssumeRole`` calls STS, and judges what a refusal means.
+8. ``_vault/vault.py``: a ``Vault`` stores the session in the encrypted file.
 
-Each package begins with a paragraph on what lives there. A package imports from those that
-stand after it here: ``_boto``, ``_signin``, ``_roles``, ``_vault``, ``_prompt``,
-``_concurrency``.
+The ``__init__.py`` of each package says what is in the package. A package imports only from the
+packages that come after it in this list: ``_boto``, ``_signin``, ``_roles``, ``_vault``,
+``_prompt``, ``_concurrency``.
 """
 
 import importlib
@@ -70,8 +71,8 @@ __all__ = [
 ]
 
 
-#: What ``install()`` does not need. The vault brings ``cryptography``, and a script that
-#: never signs shall not wait for it.
+#: Public names that ``install()`` does not need. The vault imports ``cryptography``, and a script
+#: that never signs must not wait for that import.
 _IMPORTED_AT_FIRST_USE = {
     "MfaRequest": "rolevault._prompt.mfa_request",
     "Vault": "rolevault._vault.vault",

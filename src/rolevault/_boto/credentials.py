@@ -15,10 +15,10 @@ _PAST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 class RoleCredentials(RefreshableCredentials):
     """``RefreshableCredentials`` whose keys come from a ``Renewal``.
 
-    botocore's own refresh does not decide: today's swallows errors in its advisory window
-    and repeats the attempt at every signature, and the coming one swallows all errors and
-    backs off for minutes. So every public member is overridden. Only ``_expiry_time`` is
-    kept up, for tools that look at it.
+    Every public member is overridden, so that botocore's own refresh never runs. That refresh
+    swallows errors in its advisory window, and tries again at every signature. The refresh that
+    botocore prepares to replace it swallows all errors, and then waits for minutes. Only
+    ``_expiry_time`` is kept up to date, because other tools read it.
     """
 
     def __init__(self, renewal: Renewal) -> None:
@@ -27,20 +27,22 @@ class RoleCredentials(RefreshableCredentials):
         renewal.on_renewed = self._show_expiry
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        """Keys that sign now.
+        """Return keys that sign now. Sign in or renew first if that is due.
 
-        :raises RoleVaultError, BotoCoreError, ClientError: why the sign-in failed. The next
-            call tries again.
+        :raises RoleVaultError: why the sign-in failed. The next call tries again.
+        :raises BotoCoreError: the same, where botocore failed.
+        :raises ClientError: the same, where STS refused.
         """
         return self.renewal.frozen(ask=True)
 
     def refresh_needed(self, refresh_in: float | None = None) -> bool:
-        """Whether less than ``refresh_in`` seconds are left, or the advisory window is
-        reached.
+        """Return whether the keys end within ``refresh_in`` seconds; without a number, whether the
+        advisory window has begun.
         """
         return self.renewal.refresh_needed(refresh_in)
 
-    # Read-only: nothing may put other keys in. botocore's own refresh writes to its members.
+    # Read-only, because keys from elsewhere would sign as somebody else. botocore's own refresh
+    # assigns to these members.
     access_key: Any = property(lambda self: self.get_frozen_credentials().access_key)
     secret_key: Any = property(lambda self: self.get_frozen_credentials().secret_key)
     token: Any = property(lambda self: self.get_frozen_credentials().token)
@@ -51,13 +53,16 @@ class RoleCredentials(RefreshableCredentials):
         return f"RoleCredentials({self.renewal.role.name!r})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("role credentials cannot be pickled or copied; make a session there")
+        raise TypeError(
+            "The credentials of a role cannot be pickled or copied. Call rolevault.session() "
+            "where they are needed."
+        )
 
     def _show_expiry(self, expires: datetime) -> None:
         _botocore_private.set_expiry(self, expires)
 
     def _metadata(self) -> dict[str, Any]:
-        """What botocore's own refresh would ask for, should it ever run."""
+        """Return what botocore's own refresh asks for, in case it runs all the same."""
         signing = self.get_frozen_credentials()
         return {
             "access_key": signing.access_key,

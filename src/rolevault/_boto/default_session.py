@@ -18,10 +18,10 @@ from rolevault.errors import ConfigurationError
 
 
 def check_session(session: Any, options: Options) -> None:
-    """Judge the ``session`` argument.
+    """Judge the ``session`` argument of a public function.
 
-    :raises ConfigurationError: it is no synchronous boto3 session, or has another region
-        than the options name.
+    :raises ConfigurationError: it is not a synchronous boto3 session, it is the
+        ``source_session`` too, or it has another region than the options name.
     """
     if session is None:
         return
@@ -39,23 +39,26 @@ def check_session(session: Any, options: Options) -> None:
 
 
 def shown(session: Any) -> str:
-    """A session as a message may show it."""
+    """Return the session as text for a message. Where lines of a configuration file ran together,
+    its region may hold a secret, and the session is not shown.
+    """
     region = getattr(session, "region_name", None)
     hidden = isinstance(region, str) and holds_other_settings(region)
     return "<not shown>" if hidden else repr(session)
 
 
 def default_session() -> boto3.Session:
-    """The default session, made where there is none, as by ``boto3.client()``."""
+    """Return boto3's default session. Make it if there is none, as ``boto3.client()`` does."""
     if boto3.DEFAULT_SESSION is None:
         boto3.setup_default_session()
     return cast("boto3.Session", boto3.DEFAULT_SESSION)
 
 
 def suits(session: boto3.Session, options: Options) -> bool:
-    """Whether a session has the profile and the region that the options name. A session
-    with keys of its own always suits: the keys win, and a new session would not have them.
-    The source of the role never suits.
+    """Return whether a session has the profile and the region that the options name.
+
+    A session that was given keys always suits: the keys win over the role, and a new session
+    would not have them. The session that is the source of the role never suits.
     """
     if session is options.get("source_session"):
         return False
@@ -66,10 +69,11 @@ def suits(session: boto3.Session, options: Options) -> bool:
 
 
 def session_for(default: boto3.Session | None, options: Options) -> boto3.Session:
-    """``default``, or a new session where it does not suit the options.
+    """Return ``default`` if it suits the options, else a new session.
 
-    :raises ProfileNotFound: there is no such profile.
-    :raises ConfigurationError: the same, and a file of profiles cannot be read.
+    :raises ProfileNotFound: the profile does not exist.
+    :raises ConfigurationError: the profile was not found, and a file that may hold it cannot be
+        read.
     """
     profile, region = options.get("profile"), options.get("region_name")
     if default is not None:

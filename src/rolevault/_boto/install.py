@@ -1,4 +1,4 @@
-"""The public functions: ``install`` and its exact inverse, and sessions made for a role.
+"""The public functions: ``install()`` and its exact inverse, ``session()`` and ``ensure()``.
 
 Scripts and applications call ``install()``. Libraries never do, because it changes the default
 session of the whole process.
@@ -44,9 +44,9 @@ def install(
     """Put the role into the default boto3 session, or into ``session``; return that session.
     Call it once, at the top of a script.
 
-    ``install()`` calls no service and asks nobody. The first signed request signs in, from
-    the vault where that serves. A second call that comes to the same role, with equal
-    options, does nothing. A call that comes to another role replaces the first.
+    ``install()`` calls no service and asks nobody. The first signed request signs in: it uses
+    the session in the vault, or else calls STS. A second call with an equal role and equal
+    options does nothing. A second call with another role or other options replaces the first.
 
     Example::
 
@@ -56,38 +56,43 @@ def install(
         )
         boto3.client("s3").list_buckets()
 
-    :param role_arn: the role to assume; without it, the profile's. Where there is none but
-        an ``mfa_serial``, the user's own MFA session signs.
-    :param session: a boto3 session to use instead of the default one.
-    :param all_sessions: also serve sessions that are made later, for libraries that make
-        their own; never a session with another explicit profile, with keys of its own, or
-        with async credentials.
-    :param profile: the profile in ``~/.aws/config`` that gives what is left out here; by
-        default the one that botocore chooses. With ``role_arn``, only a profile that is
-        named here gives anything.
+    :param role_arn: the ARN of the role to assume; by default the profile's. If the profile
+        has no role either, but there is an ``mfa_serial``, the user's own MFA session signs.
+    :param session: a boto3 session that gets the role instead of the default session.
+    :param all_sessions: also put the role into the sessions that are made later, for libraries
+        that make their own. A session with another explicit profile, with explicit keys or with
+        async credentials never gets the role.
+    :param profile: the profile in ``~/.aws/config`` that gives the options that are left out
+        here; by default the profile that botocore chooses. If ``role_arn`` is passed, a profile
+        gives options only if it is passed too.
     :param source_profile: the profile whose credentials enter the role; by default the
         credentials that the session would sign with otherwise.
-    :param source_session: a boto3 session whose credentials enter the role, instead of
-        ``source_profile``: keys that a script holds in memory, or another role's session.
-    :param mfa_serial: the ARN or number of the MFA device; without one, nobody is asked.
-    :param mfa_callback: a callable that gets an ``MfaRequest``, or nothing, and returns the
-        code; or a command as a list of strings that prints the code within 30 s; by default
-        a person is asked.
-    :param mfa_session_seconds: how long one code lasts, 900 to 129600 seconds, by default
-        43200. With 0, each role asks for a code.
-    :param duration_seconds: the length of each of the role's sessions, 900 to 43200 seconds,
-        by default 3600.
-    :param role_session_name: what CloudTrail shows; by default the name of the device, else
-        of the local user.
-    :param external_id, source_identity, policy, policy_arns, tags, transitive_tag_keys:
-        passed to AssumeRole.
-    :param region_name: of the session, as in boto3.
-    :param passphrase: of the vault: a string, or a callable that returns one.
-    :param vault_path: the encrypted file; by default ``ROLEVAULT_FILE``, else
+    :param source_session: a boto3 session whose credentials enter the role, in the place of
+        ``source_profile``: a session with keys that the script holds in memory, or the session
+        of another role.
+    :param mfa_serial: the ARN or the number of the MFA device. Without a device, nobody is asked.
+    :param mfa_callback: returns the code: a callable that takes an ``MfaRequest`` or no
+        argument, or a command as a list of strings that prints the code within 30 seconds. By
+        default a person is asked.
+    :param mfa_session_seconds: how long one code lasts: 900 to 129600 seconds, a ``timedelta``,
+        or text such as ``"12h"``; by default 43200. With 0, each role asks for a code.
+    :param duration_seconds: how long each session of the role lasts: 900 to 43200 seconds, a
+        ``timedelta``, or text; by default 3600.
+    :param role_session_name: the name that CloudTrail shows; by default the name of the MFA
+        device, or else of the local user.
+    :param external_id: AssumeRole's ``ExternalId``, if the owner of the role demands one.
+    :param source_identity: AssumeRole's ``SourceIdentity``.
+    :param policy: a session policy, as JSON text or a mapping.
+    :param policy_arns: the ARNs of managed session policies.
+    :param tags: session tags, as a mapping.
+    :param transitive_tag_keys: the keys of the session tags that further roles inherit.
+    :param region_name: the region of the boto3 session, as in boto3.
+    :param passphrase: the passphrase of the vault: a string, or a callable that returns one.
+    :param vault_path: the path of the encrypted file; by default ``ROLEVAULT_FILE``, else
         ``~/.aws/rolevault/vault``.
-    :raises ConfigurationError: a bad value, naming option, value and rule.
-    :raises BotoCoreError: botocore's own, for a profile that does not exist or
-        whose sources contradict each other.
+    :raises ConfigurationError: an option cannot be used, or the profile has no role. The message
+        names the option, its value and the rule.
+    :raises BotoCoreError: the profile does not exist, or its sources contradict each other.
     """
     with _install_lock.lock:
         check_session(session, options)
@@ -112,16 +117,23 @@ def install(
             and (there is session or suits(there, options))
         ):
             return there
-        # Nothing below fails. Until here, the former installation stays in force.
+        # Nothing below fails. An error above leaves the former installation in force.
         uninstall()
         Installation(request, role, target, target_was_given, all_sessions, default_before).begin()
         return target
 
 
 def uninstall() -> None:
-    """Undo ``install()``: the default session object of before is back, with the credentials
-    of before. Clients that were made in between keep the role. Where nothing is installed,
-    this does nothing.
+    """Undo ``install()``: the former default session object is back, with its former credentials.
+    Clients that were made in between keep the role. Without an installation, do nothing.
+
+    Example::
+
+        rolevault.install()
+        try:
+            report()
+        finally:
+            rolevault.uninstall()
     """
     with _install_lock.lock:
         if (installed := active()) is not None:
@@ -129,21 +141,30 @@ def uninstall() -> None:
 
 
 def is_installed() -> bool:
-    """Whether ``install()`` is in force."""
+    """Return whether ``install()`` is in force.
+
+    Example::
+
+        if not rolevault.is_installed():
+            rolevault.install()
+    """
     return active() is not None
 
 
 def session(role_arn: str | None = None, **options: "Unpack[Options]") -> boto3.Session:
-    """Make a boto3 session for a role. Nothing global changes. The options are those of
-    ``install()``. Several such sessions share a vault and one MFA code.
+    """Make a boto3 session that has a role. Nothing global changes. Several such sessions share
+    a vault and one MFA code.
 
     Example::
 
         audit = rolevault.session(role_arn=ROLE, mfa_serial=MFA)
         audit.client("sts").get_caller_identity()["Account"]
 
-    :raises ConfigurationError: a bad value, naming option, value and rule.
-    :raises BotoCoreError: as ``install``.
+    :param role_arn: the ARN of the role to assume; by default the profile's.
+    :param options: the options of ``install()``.
+    :raises ConfigurationError: an option cannot be used, or the profile has no role. The message
+        names the option, its value and the rule.
+    :raises BotoCoreError: the profile does not exist, or its sources contradict each other.
     """
     check_options(role_arn, options)
     made = session_for(None, options)
@@ -158,22 +179,23 @@ def ensure(
     min_ttl: float | timedelta | str = "15m",
     refresh: bool = False,
 ) -> datetime:
-    """Sign in now, so that a person is asked now and not in the middle of the work. Return
-    the time until which nobody needs to be asked again, aware UTC.
+    """Sign in now, so that a person is asked now and not in the middle of the work. Return the
+    time, aware UTC, until which nobody is asked again.
 
     Example::
 
         rolevault.ensure(min_ttl="8h")    # before a night's work
 
     :param session: a boto3 session with a role; by default the default session.
-    :param min_ttl: how long nobody must be asked, at least: seconds, a timedelta, or a text
-        such as "90s", "15m", "2h".
-    :param refresh: ask for a new code whatever the vault holds, and ignore remembered
-        denials.
-    :raises ConfigurationError: something shadows the provider, or no session of this role
-        lasts that long.
-    :raises RoleVaultError: why nobody could sign in; botocore's errors and STS's own
-        ``ClientError`` pass through.
+    :param min_ttl: how far away that time must be, at least: seconds, a ``timedelta``, or text
+        such as ``"90s"``, ``"15m"`` or ``"2h"``.
+    :param refresh: ask for a new code whatever the vault holds, and forget that STS has refused
+        a code of this role before.
+    :raises ConfigurationError: the session signs with other credentials than the role's, or no
+        session of this role lasts that long.
+    :raises RoleVaultError: why the sign-in failed.
+    :raises BotoCoreError: the same, where botocore failed.
+    :raises ClientError: the same, where STS refused.
     """
     with IMPORT_LOCK:
         from rolevault._boto.credentials import RoleCredentials
@@ -195,7 +217,7 @@ def _described(credentials: Credentials | None) -> str:
 
 
 def _remedy(session: botocore.session.Session, credentials: Credentials | None) -> str:
-    """What to do about a session that does not have the role."""
+    """Return advice about a session that does not have the role."""
     installed = active()
     if credentials is not None and credentials.method == "explicit":
         return (
@@ -212,6 +234,8 @@ def _remedy(session: botocore.session.Session, credentials: Credentials | None) 
 
 
 def _callables(options: "Options") -> list[object]:
-    """What tells two calls apart beside the role: callables are compared by identity."""
+    """Return the options that are not part of the ``Role``, so that two calls of ``install()``
+    can be compared. Callables are equal if they are the same object.
+    """
     given = (options.get("mfa_callback"), options.get("passphrase"))
     return [id(value) if callable(value) else value for value in given]

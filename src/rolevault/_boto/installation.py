@@ -28,28 +28,34 @@ from rolevault._roles.validation import is_async
 
 logger = logging.getLogger(__name__)
 
-#: Guards which installation serves which session. Nothing is logged while it is held: a
-#: handler of logs may be making a client.
+#: Guards which installation serves which session. Nothing is logged under this lock, because a
+#: logging handler may make a client, which would take the lock.
 _state_lock = ForkLock()
 _active: "Installation | None" = None
 
-#: The sessions whose credentials enter a role. ``all_sessions`` leaves them alone: a role
-#: would be entered from itself.
+#: The sessions that were passed as ``source_session=``. ``all_sessions`` must not give them the
+#: role, or the role would be entered with its own credentials.
 _source_sessions: "WeakSet[botocore.session.Session]" = WeakSet()
-#: The sessions that ``boto3.setup_default_session()`` made since ``install()``. If two
-#: threads call it at once, the session of one is no longer ``boto3.DEFAULT_SESSION``. Its
-#: clients must still have the role: else they would sign as the user, without a word.
+#: The sessions that ``boto3.setup_default_session()`` made since ``install()``. If two threads
+#: call ``boto3.client()`` first thing, both make a default session, and one of these is then no
+#: longer ``boto3.DEFAULT_SESSION``. The clients of both must have the role: a client without it
+#: would sign as the user, and nobody would notice.
 _default_sessions: "WeakSet[botocore.session.Session]" = WeakSet()
-_SETUP_CODE = boto3.setup_default_session.__code__
+_SETUP_CODE = getattr(boto3.setup_default_session, "__code__", None)
 
 
 @dataclass(eq=False, repr=False)
 class Installation:
-    """What ``install`` was called with, and what ``uninstall`` restores.
+    """One call of ``install()``, and all that ``uninstall()`` restores.
 
-    :param request: what makes one call of ``install`` equal to another.
-    :param target: the session that gets the role first.
-    :param target_was_given: it is not the default session, which is left alone.
+    :param request: the arguments of the call. An equal request is the same installation.
+    :param target: the boto3 session that ``install()`` works on.
+    :param target_was_given: whether the target is another session than the default session. The
+        default session is left alone then.
+    :param default_before: ``boto3.DEFAULT_SESSION`` as it was before.
+    :param originals: what each session that got the role had before.
+    :param in_force: false as soon as ``uninstall()`` begins. A thread may be resolving
+        credentials then.
     """
 
     request: tuple[Any, ...]
@@ -64,7 +70,7 @@ class Installation:
     in_force: bool = True
 
     def begin(self) -> None:
-        """Put the role in force. No other installation is in force at that time."""
+        """Give the target the role. The caller has ended any other installation."""
         global _active
         _remember_source(self.role)
         _observe_new_sessions(True)
@@ -74,20 +80,20 @@ class Installation:
             boto3.DEFAULT_SESSION = self.target
 
     def end(self) -> None:
-        """Restore everything. Safe to call again after a ``KeyboardInterrupt``."""
+        """Restore everything. It is safe to call this again after a ``KeyboardInterrupt``."""
         global _active
         _observe_new_sessions(False)
         with _state_lock.lock:
             self.in_force = False
             for session, original in list(self.originals.items()):
-                # The next installation may serve a session that had nothing.
+                # A session that had nothing before may get the role of a later installation.
                 restore_chain(session, original, partial(_chain_for, session, UNRESOLVED))
         if not self.target_was_given and boto3.DEFAULT_SESSION is self.target:
             boto3.DEFAULT_SESSION = self.default_before
         _active = None
 
     def applies_to(self, session: botocore.session.Session) -> bool:
-        """Whether a session is to have the role."""
+        """Return whether a session is to have the role."""
         target = _botocore_private.botocore_session(self.target)
         if session is target or not self.in_force:
             return self.in_force
@@ -102,9 +108,12 @@ class Installation:
         return self.all_sessions or (is_default and not self.target_was_given)
 
     def is_up_to_date(self, session: boto3.Session, request: tuple[Any, ...]) -> bool:
-        """Whether an equal call of ``install`` for this session has nothing left to do. There
-        is something left where the session was made before, or where a thread that began to
-        resolve its credentials before has put them there since.
+        """Return whether a call of ``install()`` with this request has nothing left to do for the
+        session.
+
+        There is something left to do, for example, if the session was made before ``install()``
+        and became the default session since then, or if a thread that was resolving credentials
+        during ``install()`` has assigned what it found.
         """
         inner = _botocore_private.botocore_session(session)
         found = _botocore_private.resolved(inner)
@@ -128,12 +137,12 @@ class Installation:
 
 
 def active() -> Installation | None:
-    """The installation in force."""
+    """Return the installation that is in force."""
     return _active
 
 
 def assign_role(role: Role, session: botocore.session.Session) -> None:
-    """Give a session a role of its own, whatever is installed."""
+    """Give a session a role, whatever is installed."""
     _remember_source(role)
     original = OriginalCredentials.of(session)
     replace_chain(session, lambda: _with_role(role, session, original.build(session)))
@@ -146,15 +155,15 @@ def _remember_source(role: Role) -> None:
 
 def _observe_new_sessions(on: bool) -> None:
     """Have botocore call ``_initialize`` with each session that is made from now on."""
-    with contextlib.suppress(ValueError):  # it is not there, or somebody cleared the list
+    with contextlib.suppress(ValueError):  # it is not registered
         botocore.unregister_initializer(_initialize)
     if on:
         botocore.register_initializer(_initialize)
 
 
 def _initialize(session: botocore.session.Session) -> None:
-    # This runs inside the constructor of every new session, before its profile is set.
-    # Whether the session gets the role is known only when it resolves its credentials.
+    # This runs inside the constructor of every new session, before its profile is set. So whether
+    # the session gets the role can only be decided when it resolves its credentials.
     if not is_async(session):
         defer_chain(session, partial(_chain_for, session, UNRESOLVED))
         if _is_made_by_setup():
@@ -162,10 +171,11 @@ def _initialize(session: botocore.session.Session) -> None:
 
 
 def _is_made_by_setup() -> bool:
-    """Whether ``boto3.setup_default_session()`` is making a session in this thread.
+    """Return whether ``boto3.setup_default_session()`` is making a session in this thread.
 
-    A dirty hack: it looks for that function on the stack. A wrapper in its place would miss
-    callers who imported the function before ``install()``.
+    This is a dirty hack: it looks for that function on the stack. boto3 has no event for a new
+    default session. To replace the function by a wrapper would change boto3 for everybody, and
+    would miss the callers who imported the function before.
     """
     frame = inspect.currentframe()
     while frame is not None and frame.f_code is not _SETUP_CODE:
@@ -176,7 +186,7 @@ def _is_made_by_setup() -> bool:
 def _chain_for(
     session: botocore.session.Session, original: OriginalCredentials
 ) -> CredentialResolver:
-    """The session's own chain, with the role in it where an installation applies."""
+    """Return the session's own chain, with the role in it if an installation applies."""
     chain = original.build(session)
     with _state_lock.lock:
         installation = _active
@@ -192,8 +202,8 @@ def _with_role(
     chain: CredentialResolver,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> CredentialResolver:
-    # Every script pays for import and install(), also one that never signs. So the modules
-    # that sign are imported with the first session that needs them.
+    # Every script waits for its imports, also a script that never signs. So the modules that sign
+    # are imported with the first session that needs them.
     with IMPORT_LOCK:
         from rolevault._boto.provider import chain_with_provider
 

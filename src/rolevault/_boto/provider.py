@@ -1,4 +1,4 @@
-"""The provider in botocore's credential chain, and where in the chain it stands."""
+"""The provider of a role in botocore's credential chain, and its place in the chain."""
 
 from collections.abc import Callable
 
@@ -16,14 +16,15 @@ from rolevault.errors import ConfigurationError
 class RoleVaultProvider(CredentialProvider):
     """Gives a session the credentials of one role.
 
-    :param rest: the chain without this provider, where the source credentials of a role
-        given by its ARN come from.
-    :param is_wanted: whether the session still has the role. A thread may resolve
-        credentials while another one uninstalls.
+    :param rest: the chain without this provider. The source credentials of a role that was given
+        by its ARN come from this chain.
+    :param is_wanted: returns whether the session is still to have the role. A thread may resolve
+        credentials while another thread calls ``uninstall()``.
     """
 
     METHOD = METHOD
-    #: botocore demands "custom" of providers that are not its own.
+    #: botocore's ``CredentialProvider`` asks that the name of other people's providers begins
+    #: with "custom".
     CANONICAL_NAME = "customRoleVault"
 
     def __init__(
@@ -43,11 +44,12 @@ class RoleVaultProvider(CredentialProvider):
         self._is_loading = False
 
     def load(self) -> RoleCredentials | None:
-        """The credentials, the same object for every thread. Nobody is asked before they
-        sign. None where the role was uninstalled meanwhile: the chain goes on.
+        """Return the credentials, the same object for every thread. Nobody is asked until they
+        sign. Return None if the role was uninstalled since: botocore asks the next provider.
 
         :raises BotoCoreError: the profile's sources contradict each other.
-        :raises ConfigurationError: a ``source_session`` leads back to this session.
+        :raises ConfigurationError: the credentials of the ``source_session`` come from this
+            session.
         """
         with self._load_lock.lock:
             if self._is_loading:
@@ -71,8 +73,8 @@ class RoleVaultProvider(CredentialProvider):
 
 
 class _WholeChain(CredentialProvider):
-    """A resolver of somebody's own making, asked as a whole: it need not ask its providers
-    one by one.
+    """A whole chain as one provider. It stands for a ``CredentialResolver`` whose
+    ``load_credentials()`` somebody has overridden, which may not ask its providers at all.
     """
 
     def __init__(self, chain: CredentialResolver) -> None:
@@ -91,7 +93,7 @@ def chain_with_provider(
     chain: CredentialResolver,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> CredentialResolver:
-    """A copy of the session's own chain, with the provider in it."""
+    """Return a copy of the session's own chain, with a provider of the role in it."""
     rest = _providers(chain)
     ours = CredentialResolver(list(rest))
     provider = RoleVaultProvider(role, session, CredentialResolver(rest), is_wanted)
@@ -100,9 +102,9 @@ def chain_with_provider(
 
 
 def insert_provider(provider: CredentialProvider, role: Role, chain: CredentialResolver) -> None:
-    """Put the provider first for a role given by its ARN, else where botocore would enter
-    the profile's role. Keys given to a client or a session beat every chain, as boto3 users
-    expect.
+    """Put the provider into the chain: first, if the role was given by its ARN; else where
+    botocore would enter the profile's role. Keys that were given to a client or a session beat
+    every chain, as users of boto3 expect.
     """
     methods = [each.METHOD for each in chain.providers]
     if not role.is_from_profile or "assume-role" not in methods:
@@ -115,7 +117,7 @@ def insert_provider(provider: CredentialProvider, role: Role, chain: CredentialR
 
 
 def _providers(chain: CredentialResolver) -> list[CredentialProvider]:
-    """What the chain asks, without a provider of ours: a chain holds at most one."""
+    """Return the providers of the chain without rolevault's own: one chain has one role."""
     if getattr(chain.load_credentials, "__func__", None) is CredentialResolver.load_credentials:
         return [each for each in chain.providers if not isinstance(each, RoleVaultProvider)]
     return [_WholeChain(chain)]

@@ -1,8 +1,8 @@
-"""Sending a request once more when a service refuses the keys that signed it. Sessions are
-revoked and clocks jump, and then the expiry that STS gave is wrong.
+"""Sending a request once more if a service refuses the key that signed it.
 
-botocore asks ``needs-retry`` handlers after each answer, in every retry mode, and signs the
-request anew when one returns a delay.
+A service may refuse a key before the expiry that STS gave: sessions are revoked, and clocks jump.
+botocore calls the ``needs-retry`` handlers after each answer, in every retry mode, and signs the
+request anew if a handler returns a delay.
 """
 
 import logging
@@ -17,12 +17,14 @@ from rolevault._signin.renewal import Renewal
 
 logger = logging.getLogger(__name__)
 
-#: What services call keys that have ended or that they do not know, each with its source: AWS's
-#: common errors (https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html), S3's
-#: list (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html), or EC2's
+#: The codes by which services refuse a key that has ended or that they do not know, each with its
+#: source: AWS's common errors
+#: (https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html), S3's list
+#: (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html), or EC2's
 #: (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html). aws-sdk-go
 #: (``aws/request/retryer.go``) and aws-sdk-ruby (``retries/error_inspector.rb``) refresh their
-#: credentials for most of them. A revoked session gets AccessDenied, which has other causes too.
+#: credentials for most of these codes. The code for a session that was revoked in IAM is
+#: AccessDenied, which has other causes too, and so is not here.
 REFUSALS = {
     "ExpiredToken": "S3, and the Query protocol of STS",
     "ExpiredTokenException": "common errors: the JSON, REST-JSON and CBOR protocols",
@@ -34,9 +36,9 @@ REFUSALS = {
     "UnrecognizedClientException": "common errors: the JSON, REST-JSON and CBOR protocols",
 }
 
-#: EC2's code for keys that it does not know, with status 401
-#: (https://github.com/boto/boto3/issues/2529). With status 400 the code means that a resource
-#: belongs to another account (https://github.com/Orange-Cyberdefense/GOAD/issues/304).
+#: EC2's code and status for a key that it does not know (https://github.com/boto/boto3/issues/2529;
+#: ServiceNow's KB0749275 has the status). With status 400 the code means that a resource belongs
+#: to another account (https://github.com/Orange-Cyberdefense/GOAD/issues/304).
 EC2_REFUSAL = ("AuthFailure", 401)
 
 #: Codes that some operations declare themselves, about a token among their arguments:
@@ -60,14 +62,20 @@ _register_lock = ForkLock()
 
 
 class RefusedKeyRetry:
-    """The two event handlers for the clients of one session."""
+    """The two event handlers for the clients of one session.
+
+    :param renewal: the renewal of the session's role.
+    """
 
     def __init__(self, renewal: Renewal) -> None:
-        # The session holds the handlers and the renewal. A weak reference makes no cycle.
+        # The renewal refers to the session, whose event system refers to this object. A strong
+        # reference here would close a cycle, and keep the keys in memory for longer.
         self._renewal = ref(renewal)
 
     def register(self, session: botocore.session.Session) -> None:
-        """Serve the clients that the session makes from now on, in the place of others."""
+        """Have the clients that the session makes from now on call these handlers, and no other
+        ones of rolevault.
+        """
         with _register_lock.lock:
             self.unregister(session)
             session.register(
@@ -77,13 +85,14 @@ class RefusedKeyRetry:
 
     @staticmethod
     def unregister(session: botocore.session.Session) -> None:
+        """Remove the handlers of any role from the session."""
         with _register_lock.lock:
             session.unregister("request-created", unique_id="rolevault-remember-signer")
             session.unregister("needs-retry", unique_id="rolevault-needs-retry")
 
     def remember_signer(self, **event: Any) -> None:
-        """Keep the access key id that signed a request in the request's context. A client
-        with explicit keys has this session's handlers too, and is told by its key.
+        """Note in the context of a request which access key id signed it. Clients with explicit
+        keys call this session's handlers too, and their key is not the role's.
         """
         request = event["request"]
         header = request.headers.get("Authorization", "")
@@ -91,13 +100,13 @@ class RefusedKeyRetry:
         found = _ACCESS_KEY_ID.search(text)
         key = found[1] if found else None
         if key is None and isinstance(request.data, dict):
-            # Signature version 2, of SimpleDB, puts the key among the parameters.
+            # Signature version 2, which SimpleDB uses, has the key among the parameters.
             key = request.data.get("AWSAccessKeyId")
         request.context[_KEY] = key
 
     def is_refusal(self, event: dict[str, Any]) -> bool:
-        """Whether a service refused the key of a request for the first time. No file is
-        read.
+        """Return whether a service refused the key of a request, and the request was not sent
+        again yet. No file is read.
         """
         response, context = event["response"], event["request_dict"]["context"]
         if response is None or context.get(_KEY) is None or context.get(_RESENT):
@@ -106,7 +115,7 @@ class RefusedKeyRetry:
         return _is_refused(http, parsed, event["operation"])
 
     def needs_retry(self, **event: Any) -> Any:
-        """0 to send the request again at once, None to leave it."""
+        """Return 0 if the request is to be sent again at once, else None."""
         renewal = self._renewal()
         if renewal is None or not self.is_refusal(event):
             return None
@@ -115,7 +124,7 @@ class RefusedKeyRetry:
         try:
             if not renewal.drop_refused_key(context[_KEY]):
                 return None
-        except Exception as error:  # noqa: BLE001  the service's own answer is what counts
+        except Exception as error:  # noqa: BLE001  the caller gets the service's own answer
             logger.warning(
                 "A service refused the keys of %s, which could not be dropped: %s",
                 renewal.role.name,
@@ -123,7 +132,7 @@ class RefusedKeyRetry:
             )
             return None
         if not _can_rewind(request.get("body")):
-            return None  # the next request signs with fresh keys
+            return None  # this request fails, and the next one signs with fresh keys
         context[_RESENT] = True
         logger.info(
             "%s refused the keys of %s. They are renewed, and the request is sent again.",
@@ -152,12 +161,12 @@ def _is_refused(http: Any, parsed: Any, operation: Any) -> bool:
 
 
 def _can_rewind(body: Any) -> bool:
-    # The Query protocol, of STS and EC2, has a dict for a body.
+    # The body of the Query protocol, which STS and EC2 use, is a dict.
     if body is None or isinstance(body, str | bytes | bytearray | dict):
         return True
     try:
-        # As botocore does before it sends again.
+        # botocore does the same before it sends a request again.
         body.seek(0)
-    except Exception:  # noqa: BLE001  whatever kind of stream a user made
+    except Exception:  # noqa: BLE001  a user's stream may raise anything
         return False
     return True

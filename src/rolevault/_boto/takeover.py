@@ -1,5 +1,6 @@
-"""Replacing the credential chain of one botocore session, and restoring it. Several threads
-may resolve credentials at once; botocore has no lock there.
+"""Replacing the credential chain of one botocore session, and restoring it.
+
+Several threads may resolve the credentials of a session at once, and botocore has no lock there.
 """
 
 import contextlib
@@ -17,8 +18,11 @@ MakeChain = Callable[[], CredentialResolver]
 
 
 class OriginalCredentials(NamedTuple):
-    """What a session had before rolevault: its credentials and their chain, as far as they
-    were resolved and built, and what builds the chain.
+    """The credentials of a session before rolevault.
+
+    :param credentials: the credentials, if they were resolved.
+    :param chain: the credential chain, if it was built.
+    :param make: builds the chain, if it was not built.
     """
 
     credentials: Credentials | None
@@ -27,20 +31,21 @@ class OriginalCredentials(NamedTuple):
 
     @classmethod
     def of(cls, session: botocore.session.Session) -> "OriginalCredentials":
+        """Return the credentials that the session has now."""
         credentials = _botocore_private.resolved(session)
         chain, make = _botocore_private.credential_provider(session)
         if isinstance(make, _LazyChain) and make.is_deferred:
-            # It would build what is installed at that time, which is nothing original.
+            # Its chain depends on what is installed when it is built, and so is not original.
             return cls(credentials, None, None)
         return cls(credentials, chain, make)
 
     @property
     def has_own_keys(self) -> bool:
-        """Whether keys were given to the session itself. They beat every chain."""
+        """Whether keys were given to the session itself. Such keys beat every chain."""
         return self.credentials is not None and self.credentials.method == "explicit"
 
     def build(self, session: botocore.session.Session) -> CredentialResolver:
-        """The chain that the session would have without rolevault."""
+        """Return the chain that the session would have without rolevault."""
         if self.chain is not None:
             return self.chain
         if self.make is not None:
@@ -49,7 +54,7 @@ class OriginalCredentials(NamedTuple):
         return standard_chain(session) if first is None else first.build(session)
 
 
-#: A session that had nothing yet. Whether it gets a role is decided when it first resolves
+#: Of a session that had nothing yet. Whether it gets a role is decided when it first resolves its
 #: credentials.
 UNRESOLVED = OriginalCredentials(None, None, None)
 
@@ -57,7 +62,7 @@ UNRESOLVED = OriginalCredentials(None, None, None)
 class _LazyChain:
     """Builds the chain at the first resolution, once.
 
-    :param is_deferred: whether the session gets a role is decided only then.
+    :param is_deferred: true if ``make`` decides whether the session gets a role.
     """
 
     def __init__(self, make: MakeChain, *, is_deferred: bool) -> None:
@@ -79,24 +84,26 @@ def replace_chain(session: botocore.session.Session, make: MakeChain) -> None:
 
 
 def defer_chain(session: botocore.session.Session, make: MakeChain) -> None:
-    """The same for a session that was just made, and may never get a role: ``make`` decides."""
+    """Have ``make`` decide at the first resolution whether the session gets a role, and build its
+    chain. This is for a session that was just made.
+    """
     remember_original(session)
     _replace(session, _LazyChain(make, is_deferred=True))
 
 
 def _replace(session: botocore.session.Session, chain: _LazyChain) -> None:
-    # In this order: a thread that resolves between the two lines finds the new chain.
+    # The order matters: a thread that resolves between the two lines finds the new chain.
     session.lazy_register_component("credential_provider", chain)
     _botocore_private.set_resolved(session, None)
 
 
 def remember_original(session: botocore.session.Session) -> OriginalCredentials:
-    """What the session had before anything of ours, whenever this is called."""
+    """Return what the session had before rolevault first touched it. Note it at the first call."""
     original = _recall_original(session)
     if original is None:
         original = OriginalCredentials.of(session)
-        # Kept in the session: ``make`` may be a method of the session, and a reference from
-        # elsewhere would keep the session alive.
+        # The note is in the session, because ``make`` may be a method of the session. A note
+        # elsewhere would then keep the session alive.
         session.register_component(_ORIGINAL, original)
     return original
 
@@ -114,10 +121,10 @@ def _recall_original(session: botocore.session.Session) -> OriginalCredentials |
 def restore_chain(
     session: botocore.session.Session, original: OriginalCredentials, make: MakeChain
 ) -> None:
-    """The exact inverse of ``replace_chain``. Keys that the session was given with
+    """Undo ``replace_chain()`` exactly. Keys that the session was given with
     ``set_credentials()`` since then are kept.
 
-    :param make: builds the chain of a session that had nothing yet.
+    :param make: builds the chain if the session had nothing before.
     """
     with IMPORT_LOCK:
         from rolevault._boto.credentials import RoleCredentials
@@ -139,7 +146,7 @@ def restore_chain(
 
 
 def standard_chain(session: botocore.session.Session) -> CredentialResolver:
-    """The chain that botocore's own sessions build."""
+    """Return the chain that botocore builds for a session."""
     return botocore.credentials.create_credential_resolver(
         session, region_name=_botocore_private.last_region(session)
     )
