@@ -105,7 +105,8 @@ def read_source() -> Source:
         left.remove(rooms[-1])
 
     numbered = r"^\d+\. ``([\w/]+\.py)``: (.+?)\.$"
-    steps = dict(re.findall(numbered, docstring("__init__"), re.MULTILINE))
+    listed = re.findall(numbered, docstring("__init__"), re.MULTILINE)
+    steps = {file: text.replace("``", "") for file, text in listed}
     return Source(rooms, sorted(base), imports, steps)
 
 

@@ -3,8 +3,7 @@
 To follow a request from ``install()`` to its signature, read these files in this order:
 
 1. ``_boto/install.py``: ``install()`` judges its arguments and makes a ``Role`` of them.
-2. ``_boto/installation.py``: an ``Installation`` decides which sessions get the role, and
-   replaces their credential chains.
+2. ``_boto/installation.py``: an ``Installation`` decides which sessions get the role.
 3. ``_boto/provider.py``: botocore asks the ``RoleVaultProvider`` in such a chain, once a session.
 4. ``_boto/credentials.py``: botocore's signer asks the ``RoleCredentials`` before each request.
 5. ``_signin/renewal.py``: a ``Renewal`` holds the keys that sign, and decides when to renew them.
