@@ -442,7 +442,7 @@ def test_a_command_is_asked_again_in_the_next_time_step(
             sign_in(Answers([alice.device.code()]))
         else:
             sts.fail_next("lose", action="GetSessionToken")
-        traveller.move_to(step * STEP + 29, tick=True)
+        traveller.move_to(step * STEP + 28, tick=True)
         offset = time.time() - time_machine.escape_hatch.time.time()
         sign_in([sys.executable, "-ISc", CODES, alice.device.secret, str(offset), str(log)])
     assert log.read_text() == "run\nrun\n"
