@@ -314,6 +314,38 @@ def test_ctrl_c_at_any_step_holds_up_nobody(python: Python) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_another_threads_run_ends_neither_in_a_child_nor_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A forked child does the work itself: the thread that does it is the parent's. A thread of
+    the parent waits, and gets SignInTimeoutError in the end.
+    """
+    flight: single_flight.SingleFlight[int] = single_flight.SingleFlight()
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work() -> int:
+        begun.set()
+        assert may_end.wait(60)
+        return 7
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(flight.run, "key", "a role", work)
+        try:
+            assert begun.wait(30)
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)
+                os._exit(flight.run("key", "a role", lambda: 8))
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 8
+            monkeypatch.setattr(single_flight, "WAIT_SECONDS", 0.2)
+            with pytest.raises(SignInTimeoutError, match="another thread"):
+                flight.run("key", "a role", int)
+        finally:
+            may_end.set()
+        assert running.result() == 7
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_work_that_forks_ends_in_the_child_too() -> None:
     """A callback forks, and the child goes on: it gets the result, and can call again."""
     flight: single_flight.SingleFlight[int] = single_flight.SingleFlight()
