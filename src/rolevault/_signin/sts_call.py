@@ -73,7 +73,6 @@ class StsCaller:
             yield
         except ResponseParserError as error:
             error.args = (_UNREADABLE,)
-            error.__cause__ = error.__context__ = None
             raise
         except (HTTPClientError, BotocoreConnectionError) as error:
             _redact(error)
