@@ -6,10 +6,10 @@ _SOURCES = "_signin/test_sources _signin/test_web_identity _signin/test_source_s
 
 #: The tests that run for a change in a module.
 RUNS = {
-    "_roles/validation": f"{_OPTIONS} _signin/test_source_session",
+    "_roles/validation": f"{_OPTIONS} _signin/test_ensure",
     "_roles/durations": "_roles/test_options _signin/test_ensure",
     "_roles/role": f"{_OPTIONS} {_PROFILES} _signin/test_user_session _signin/test_hops "
-    "_signin/test_mfa_session _boto/test_sessions",
+    "_signin/test_source_session _signin/test_mfa_session _boto/test_sessions",
     "_roles/resolve": f"{_PROFILES} {_OPTIONS} _signin/test_user_session _signin/test_hops",
     "_roles/profile": f"{_PROFILES} _signin/test_user_session _signin/test_hops",
     "_roles/source_rules": f"{_PROFILES} _signin/test_hops _signin/test_sources",

@@ -4,6 +4,7 @@ and ``session()``, with option, value and rule. The limits are STS's own.
 """
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import boto3
+import botocore.session
 import pytest
 from botocore.exceptions import BotoCoreError
 from hypothesis import given
@@ -144,6 +146,58 @@ def test_no_message_shows_a_passphrase() -> None:
         assert SECRET not in f"{error} {error!r} {error.__cause__!r} {error.__context__!r}"
         assert SECRET not in str(vars(error))
     assert SECRET not in repr(Role(ARN, passphrase=SECRET))
+
+
+def test_no_message_shows_a_command() -> None:
+    """The seed of an MFA device can be an argument of a command: an error does not show it, nor
+    does the ``repr`` of a role.
+    """
+    bad: tuple[tuple[str, Any], ...] = (
+        ("mfa_process", f"{SECRET}\0"),
+        ("mfa_callback", [SECRET, 1]),
+    )
+    for option, value in bad:
+        with pytest.raises(ConfigurationError) as raised:
+            Role(**{"role_arn": ARN, option: value})
+        assert raised.value.option == option
+        assert SECRET not in f"{raised.value} {vars(raised.value)}"
+    assert SECRET not in repr(Role(ARN, mfa_callback=[SECRET], mfa_process=SECRET))
+
+
+def test_a_role_does_not_change_with_what_it_was_made_of() -> None:
+    """``install()`` compares the options of two calls, and the cache key covers them."""
+    tags, arns = {"team": "a"}, [POLICY_ARN]
+    role = Role(ARN, tags=tags, policy_arns=arns, transitive_tag_keys=list(tags))
+    tags["team"] = "b"
+    arns.clear()
+    assert role.tags == {"team": "a"}
+    assert role.policy_arns == (POLICY_ARN,)
+
+
+def test_there_is_a_role_or_a_device() -> None:
+    """Without a role, the MFA session of a user signs, and needs a device."""
+    with pytest.raises(ConfigurationError, match="neither a role nor a device"):
+        Role()
+
+
+def test_a_builtin_is_a_callback() -> None:
+    """Python does not tell which arguments some builtins take."""
+    with pytest.raises(ValueError, match="signature"):
+        inspect.signature(max)
+    callback: Any = max
+    assert Role(ARN, mfa_callback=callback).mfa_callback is callback
+
+
+def test_an_async_session_is_no_source() -> None:
+    """Its credentials can only be awaited."""
+
+    class AsyncSession(botocore.session.Session):
+        async def get_credentials(self) -> None:  # type: ignore[override]
+            pass
+
+    source = boto3.Session(botocore_session=AsyncSession())
+    with pytest.raises(ConfigurationError, match=r"must be a boto3\.Session"):
+        rolevault.session(ARN, source_session=source)
 
 
 @pytest.mark.parametrize("call", [rolevault.install, rolevault.session], ids=["install", "session"])

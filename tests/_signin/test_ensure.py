@@ -38,7 +38,19 @@ def test_ensure_signs_in_now(options: Options, sts: LocalSts, alice: Alice) -> N
 def test_ensure_names_a_bad_duration(options: Options, sts: LocalSts) -> None:
     """Only seconds, a timedelta, or text with one of four units is accepted."""
     rolevault.install(**options)
-    bad: list[Any] = ["1x", "", "h", -1, True, None, "1e3", timedelta(days=-1), float("nan"), 1e9]
+    bad: list[Any] = [
+        "1x",
+        "",
+        "h",
+        "1h30m",
+        -1,
+        True,
+        None,
+        "1e3",
+        timedelta(days=-1),
+        float("nan"),
+        1e9,
+    ]
     for min_ttl in bad:
         with pytest.raises(ConfigurationError, match="min_ttl="):
             rolevault.ensure(min_ttl=min_ttl)

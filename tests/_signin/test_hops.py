@@ -5,6 +5,7 @@ and ensured for the role above it as it is for itself.
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,9 +14,9 @@ import time_machine
 from botocore.exceptions import ClientError
 
 import rolevault
-from conftest import Alice, Config, account_of
+from conftest import PASSPHRASE, Alice, Config, account_of
 from local_sts import LocalSts, Revocation
-from rolevault import ConfigurationError, MfaRequest, MfaRequiredError
+from rolevault import ConfigurationError, MfaRequest, MfaRequiredError, Vault
 
 Enter = Callable[..., boto3.Session]
 
@@ -63,6 +64,17 @@ def test_a_revoked_hop_is_renewed(
     # Two of the start; the top's that is refused, the hop's, the top's.
     assert sts.count("AssumeRole") == 5
     assert len(alice.requests) == 1
+
+
+def test_a_hop_is_kept_with_the_role_that_it_leads_to(
+    enter: Enter, path: Path, vault_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options of the vault hold for the roles of source profiles, too."""
+    monkeypatch.delenv("ROLEVAULT_PASSPHRASE")
+    assert account_of(enter(passphrase=PASSPHRASE, vault_path=path)) == TOP
+    kinds = [entry["kind"] for entry in Vault(path, PASSPHRASE).entries()]
+    assert kinds.count("role") == 2
+    assert not vault_path.exists()
 
 
 def test_everything_is_revoked(sts: LocalSts, alice: Alice, enter: Enter) -> None:
