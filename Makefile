@@ -47,7 +47,7 @@ aio: $(VENV)-aio/ready $(VENV)-aio-oldest/ready  ## the extra, on what aiobotoco
 	$(VENV)-aio/bin/python $(PYTEST) tests/aio
 	$(VENV)-aio-oldest/bin/python $(PYTEST) tests/aio
 
-matrix: mutants                    ## newest, oldest and aio on each Python from 3.10 that is here
+matrix:                            ## newest, oldest and aio on each Python from 3.10, and the mutations
 	set -e; for minor in 10 11 12 13 14; do \
 		for python in python3.$$minor $(HOME)/.pyenv/versions/3.$$minor.*/bin/python; do \
 			if $$python -c "" 2>/dev/null; then \
@@ -55,6 +55,7 @@ matrix: mutants                    ## newest, oldest and aio on each Python from
 			fi; \
 		done; \
 	done
+	$(MAKE) mutants
 
 demo: $(VENV)-demo/ready           ## two accounts, one code, against a local STS
 	$(VENV)-demo/bin/python examples/demo.py
