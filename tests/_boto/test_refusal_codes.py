@@ -150,7 +150,7 @@ def test_every_protocol_is_among_them() -> None:
     protocols = set()
     for path in Path(botocore.__file__).parent.glob("data/*/*/service-2.json*"):
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            found = re.search(rb'"protocol":\s*"([^"]+)"', file.read(4096))
+            found = re.search(rb'"protocol"\s*:\s*"([^"]+)"', file.read(4096))
         assert found is not None
         protocols.add(found[1].decode())
     assert len(protocols) >= 5
