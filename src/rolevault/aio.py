@@ -138,7 +138,7 @@ class AioRoleCredentials(AioRefreshableCredentials):
         :raises BotoCoreError: the sign-in failed in botocore.
         :raises ClientError: STS refused.
         """
-        return self.renewal.current() or await self._shared_renewal()
+        return self.renewal.keys_in_memory() or await self._shared_renewal()
 
     async def get_access_key(self) -> str | None:
         return (await self.get_frozen_credentials()).access_key

@@ -52,7 +52,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("    error.__cause__ = error.__context__ = None\n", "    pass\n"),
     ],
     "_signin/fetcher": [
-        ("            if opened:\n", "            if False:\n"),
+        ("            if mfa_session_opened:\n", "            if False:\n"),
         (
             'with self._store.sign_in_lock("device", mfa_session.key, self.role.purpose):',
             "if True:",

@@ -15,9 +15,8 @@ _PAST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 class RoleCredentials(RefreshableCredentials):
     """``RefreshableCredentials`` whose keys come from a ``Renewal``.
 
-    Every public member is overridden, so that botocore's own refresh never runs. That refresh
-    swallows errors in its advisory window, and tries again at every signature. The refresh that
-    botocore prepares to replace it swallows all errors, and then waits for minutes. Only
+    Every public member is overridden, so that botocore's own refresh has no cause to run. That
+    refresh swallows errors in its advisory window, and tries again at every signature. Only
     ``_expiry_time`` is kept up to date, because other tools read it.
     """
 
@@ -62,7 +61,9 @@ class RoleCredentials(RefreshableCredentials):
         _botocore_private.set_expiry(self, expires)
 
     def _metadata(self) -> dict[str, Any]:
-        """Return what botocore's own refresh asks for, in case it runs all the same."""
+        """Return what botocore's own refresh asks for. Every way to that refresh that is known is
+        overridden. A later botocore may find another way, and then gets the same keys.
+        """
         signing = self.get_frozen_credentials()
         return {
             "access_key": signing.access_key,

@@ -97,11 +97,15 @@ def install(
     with _install_lock.lock:
         check_session(session, options)
         check_options(role_arn, options)
-        installed, there = active(), session or boto3.DEFAULT_SESSION
+        installed, candidate = active(), session or boto3.DEFAULT_SESSION
         default_before = boto3.DEFAULT_SESSION
-        target_was_given = session not in (None, default_before)
-        own_default = installed is not None and not installed.target_was_given
-        if installed is not None and own_default and default_before is installed.target:
+        target_is_default = session in (None, default_before)
+        if (
+            installed is not None
+            and installed.target_is_default
+            and default_before is installed.target
+        ):
+            # An earlier install() set this default session. uninstall() restores the one before.
             default_before = installed.default_before
         target = session or session_for(default_before, options)
         inner = _botocore_private.botocore_session(target)
@@ -109,17 +113,17 @@ def install(
             rule = "the default session is an async one: see rolevault.aio."
             raise ConfigurationError(option="session", value=shown(target), rule=rule)
         role = resolve_role(role_arn, options, inner)
-        request = (session, all_sessions, role, *_callables(options))
+        request = (session, all_sessions, role, *_uncompared(options))
         if (
             installed is not None
-            and there is not None
-            and installed.is_up_to_date(there, request)
-            and (there is session or suits(there, options))
+            and candidate is not None
+            and installed.is_up_to_date(candidate, request)
+            and (candidate is session or suits(candidate, options))
         ):
-            return there
+            return candidate
         # Nothing below fails. An error above leaves the former installation in force.
         uninstall()
-        Installation(request, role, target, target_was_given, all_sessions, default_before).begin()
+        Installation(request, role, target, target_is_default, all_sessions, default_before).begin()
         return target
 
 
@@ -233,9 +237,9 @@ def _remedy(session: botocore.session.Session, credentials: Credentials | None) 
     return "Call install() again."
 
 
-def _callables(options: "Options") -> list[object]:
-    """Return the options that are not part of the ``Role``, so that two calls of ``install()``
-    can be compared. Callables are equal if they are the same object.
+def _uncompared(options: "Options") -> list[object]:
+    """Return the options that ``Role`` leaves out of its comparison. Callables are equal if they
+    are the same object.
     """
     given = (options.get("mfa_callback"), options.get("passphrase"))
     return [id(value) if callable(value) else value for value in given]

@@ -50,8 +50,8 @@ class Installation:
 
     :param request: the arguments of the call. An equal request is the same installation.
     :param target: the boto3 session that ``install()`` works on.
-    :param target_was_given: whether the target is another session than the default session. The
-        default session is left alone then.
+    :param target_is_default: whether the target is the default session, or becomes it. If not,
+        the default session is left alone.
     :param default_before: ``boto3.DEFAULT_SESSION`` as it was before.
     :param originals: what each session that got the role had before.
     :param in_force: false as soon as ``uninstall()`` begins. A thread may be resolving
@@ -61,7 +61,7 @@ class Installation:
     request: tuple[Any, ...]
     role: Role
     target: boto3.Session
-    target_was_given: bool
+    target_is_default: bool
     all_sessions: bool
     default_before: boto3.Session | None
     originals: "WeakKeyDictionary[botocore.session.Session, OriginalCredentials]" = field(
@@ -76,7 +76,7 @@ class Installation:
         _observe_new_sessions(True)
         _active = self
         self._replace_target()
-        if not self.target_was_given:
+        if self.target_is_default:
             boto3.DEFAULT_SESSION = self.target
 
     def end(self) -> None:
@@ -88,7 +88,7 @@ class Installation:
             for session, original in list(self.originals.items()):
                 # A session that had nothing before may get the role of a later installation.
                 restore_chain(session, original, partial(_chain_for, session, UNRESOLVED))
-        if not self.target_was_given and boto3.DEFAULT_SESSION is self.target:
+        if self.target_is_default and boto3.DEFAULT_SESSION is self.target:
             boto3.DEFAULT_SESSION = self.default_before
         _active = None
 
@@ -105,7 +105,7 @@ class Installation:
         default = boto3.DEFAULT_SESSION
         is_default = default is not None and _botocore_private.botocore_session(default) is session
         is_default = is_default or session in _default_sessions
-        return self.all_sessions or (is_default and not self.target_was_given)
+        return self.all_sessions or (is_default and self.target_is_default)
 
     def is_up_to_date(self, session: boto3.Session, request: tuple[Any, ...]) -> bool:
         """Return whether a call of ``install()`` with this request has nothing left to do for the

@@ -44,8 +44,9 @@ class RoleVaultProvider(CredentialProvider):
         self._is_loading = False
 
     def load(self) -> RoleCredentials | None:
-        """Return the credentials, the same object for every thread. Nobody is asked until they
-        sign. Return None if the role was uninstalled since: botocore asks the next provider.
+        """Return the credentials, the same object for every thread. Nobody is asked before these
+        credentials sign a request. Return None if the role was uninstalled since: botocore asks
+        the next provider.
 
         :raises BotoCoreError: the profile's sources contradict each other.
         :raises ConfigurationError: the credentials of the ``source_session`` come from this
@@ -53,6 +54,8 @@ class RoleVaultProvider(CredentialProvider):
         """
         with self._load_lock.lock:
             if self._is_loading:
+                # The lock is reentrant: this thread looked for the source credentials, and the
+                # search came back here.
                 raise ConfigurationError(
                     option="source_session",
                     value=repr(self._role.source_session),

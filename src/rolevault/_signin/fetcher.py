@@ -2,7 +2,7 @@
 
 Two kinds of locks keep processes from signing in twice. The lock of a role is held during an
 AssumeRole that needs no code, and never while a person types. The lock of an MFA device is
-held while a person types, and is taken only if a code is needed. No process holds both.
+held while a person types, and is taken only if a code is needed. No thread holds both.
 """
 
 import logging
@@ -96,6 +96,7 @@ class Fetcher:
                 mfa_session.forget_denial()
         least = self._attainable_ttl(min_ttl, mfa_session)
         if refresh:
+            # The new session goes to the vault, where the calls below find it.
             self.fetch(ask=True, not_before=now, refresh=True)
         if mfa_session is not None and mfa_session.may_open():
             if mfa_session.find(min_ttl=least) is None:
@@ -136,7 +137,7 @@ class Fetcher:
     def _call_sts(self, ask: bool, not_before: float, refresh: bool) -> StsSession:
         mfa_session = self._mfa_session()
         mfa_not_before = not_before if refresh else 0.0
-        opened = renewed = False
+        mfa_session_opened = upper_key_dropped = False
         while True:
             # The source's keys come before the lock: a source that is a role takes a lock too.
             keys = self._source.keys(ask=ask)
@@ -149,16 +150,16 @@ class Fetcher:
                 except (CodeNeededError, ClientError) as error:
                     refusal = error
             if isinstance(refusal, ClientError):
-                if renewed or not self._upper_role_renews(refusal, keys):
+                if upper_key_dropped or not self._drop_refused_upper_key(refusal, keys):
                     self._warn_without_device(refusal)
                     raise refusal
-                renewed = True
+                upper_key_dropped = True
                 continue
             if mfa_session is None or not ask:
                 raise refusal
             if refusal.directly:
                 return self._sign_in_with_code(mfa_session, keys, not_before)
-            if opened:
+            if mfa_session_opened:
                 # A person is never asked in a loop, whatever STS and the clocks say.
                 raise CredentialRetrievalError(
                     provider="rolevault",
@@ -166,7 +167,9 @@ class Fetcher:
                     "this machine's clock with the real time, and try again",
                 )
             session = mfa_session.open(self.role.purpose, not_before=refusal.not_before)
-            opened = session is not None
+            # Without a session, STS denies MFA sessions to this user, and the next round asks for
+            # a code for the role itself.
+            mfa_session_opened = session is not None
 
     def _sign_in_with_code(
         self, mfa_session: MfaSession, keys: Keys, not_before: float
@@ -185,8 +188,10 @@ class Fetcher:
         if hint := self._mfa_hint():
             logger.warning("STS denied entry to %s. %s", self.role.role_arn, hint)
 
-    def _upper_role_renews(self, error: ClientError, keys: Keys) -> bool:
-        """Return whether STS refused the keys of an upper role, and that role gives new ones."""
+    def _drop_refused_upper_key(self, error: ClientError, keys: Keys) -> bool:
+        """Have an upper role drop its key if STS refused the key. Return whether another key will
+        sign.
+        """
         upper_role = self._source.upper_role()
         refused = error.response["Error"]["Code"] in KEY_REFUSALS
         return upper_role is not None and refused and upper_role.drop_refused_key(keys[0])

@@ -2,8 +2,8 @@
 
 This is a state machine with four states. The names of the last two are botocore's.
 
-* Empty: no keys are known. The first thread that needs some fetches a session, and the other
-  threads wait for the outcome.
+* Empty (``_current`` is None): no keys are known. The first thread that needs some fetches a
+  session, and the other threads wait for the outcome.
 * Fresh: the keys sign, and nothing else is looked at.
 * Advisory: the keys sign. A renewal that asks nobody is tried, at most once a minute.
 * Mandatory: a renewal that may ask a person is tried, at most once a minute. If it fails, the
@@ -93,9 +93,9 @@ class Renewal:
         :raises RoleVaultError, BotoCoreError, ClientError: why the sign-in failed. The next
             call tries again.
         """
-        return self.current() or self._renew(ask)
+        return self.keys_in_memory() or self._renew(ask)
 
-    def current(self) -> ReadOnlyCredentials | None:
+    def keys_in_memory(self) -> ReadOnlyCredentials | None:
         """Return the keys in memory, or None if there are none or a renewal is due. No file is
         read, and no lock is taken.
         """
@@ -174,7 +174,8 @@ class Renewal:
                     continue  # another thread has dropped the key since
                 if now < current.next_check:
                     return current.signing
-                # Until this attempt ends, the other threads sign with these keys.
+                # This thread claims the renewal: until its attempt ends, the other threads find
+                # nothing due, and sign with these keys.
                 self._current = current = replace(current, next_check=current.session.end)
             is_mandatory = now >= current.session.mandatory
             try:

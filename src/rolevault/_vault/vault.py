@@ -61,7 +61,7 @@ class Vault(MutableMapping[str, Value]):
     :param path: the file; by default ``ROLEVAULT_FILE``, else ``~/.aws/rolevault/vault``.
     :param passphrase: the passphrase, or a callable that returns it; by default the
         environment or a person is asked.
-    :raises RoleVaultError: on access, one of the leaves that concern the file.
+    :raises RoleVaultError: on access, one of the subclasses that concern the file.
     """
 
     def __init__(
