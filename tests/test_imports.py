@@ -119,9 +119,11 @@ def test_the_public_names() -> None:
         "ensure",
         "install",
         "is_installed",
+        "lock",
         "rotate_passphrase",
         "session",
         "uninstall",
+        "unlock",
     }
     for name in rolevault.__all__:
         assert getattr(rolevault, name).__doc__

@@ -70,6 +70,8 @@ def other_functions(session: boto3.Session) -> None:
     assert_type(rolevault.is_installed(), bool)
     rolevault.uninstall()
     assert_type(rolevault.rotate_passphrase(), int)
+    rolevault.unlock("12h", vault_path="vault", force=True)
+    assert_type(rolevault.lock("vault"), bool)
     rolevault.rotate_passphrase("new", old=lambda: "old", vault_path="vault")
     assert_type(rolevault.__version__, str)
 

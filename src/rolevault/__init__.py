@@ -43,6 +43,7 @@ from rolevault.errors import (
 if TYPE_CHECKING:
     from rolevault._prompt.mfa_request import MfaRequest
     from rolevault._vault.rotation import rotate_passphrase
+    from rolevault._vault.unlocking import lock, unlock
     from rolevault._vault.vault import Vault
 
 __all__ = [
@@ -65,9 +66,11 @@ __all__ = [
     "ensure",
     "install",
     "is_installed",
+    "lock",
     "rotate_passphrase",
     "session",
     "uninstall",
+    "unlock",
 ]
 
 
@@ -76,7 +79,9 @@ __all__ = [
 _IMPORTED_AT_FIRST_USE = {
     "MfaRequest": "rolevault._prompt.mfa_request",
     "Vault": "rolevault._vault.vault",
+    "lock": "rolevault._vault.unlocking",
     "rotate_passphrase": "rolevault._vault.rotation",
+    "unlock": "rolevault._vault.unlocking",
 }
 
 

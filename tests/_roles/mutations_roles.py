@@ -7,7 +7,7 @@ _SOURCES = "_signin/test_sources _signin/test_web_identity _signin/test_source_s
 #: The tests that run for a change in a module.
 RUNS = {
     "_roles/validation": f"{_OPTIONS} _signin/test_ensure",
-    "_roles/durations": "_roles/test_options _signin/test_ensure",
+    "_vault/durations": "_roles/test_options _signin/test_ensure",
     "_roles/role": f"{_OPTIONS} {_PROFILES} _signin/test_user_session _signin/test_hops "
     "_signin/test_source_session _signin/test_mfa_session _boto/test_sessions",
     "_roles/resolve": f"{_PROFILES} {_OPTIONS} _signin/test_user_session _signin/test_hops",
@@ -86,7 +86,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("and least <= len(value) <= most", "and least <= len(value)"),
         ('in "LNZ"', 'in "LNZC"'),
     ],
-    "_roles/durations": [
+    "_vault/durations": [
         ("    if isinstance(value, timedelta):", "    if False:"),
         ("re.fullmatch(r", "re.match(r"),
         (" and not isinstance(value, bool)", ""),

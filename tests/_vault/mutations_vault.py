@@ -234,7 +234,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("                self._note_generation(seen, header, new)\n", ""),
         (
             "data_keys.get(locked.header, self.source)",
-            "data_keys.unlock(locked.header, self.source, path)",
+            "data_keys.unlock(locked, self.source, path)",
         ),
         ("last.source == self.source.identity and ", ""),
         (" and last.blob == blob", ""),

@@ -19,7 +19,7 @@ import botocore.session
 
 from rolevault import _botocore_private
 from rolevault._concurrency.fork_lock import IMPORT_LOCK
-from rolevault._roles import durations
+from rolevault._vault import durations
 from rolevault.errors import ConfigurationError
 
 Check = Callable[[str, Any], Any]

@@ -3,11 +3,13 @@
 from collections.abc import Hashable
 
 from rolevault._concurrency.single_flight import SingleFlight
-from rolevault._vault import envelope
-from rolevault._vault.envelope import Header
+from rolevault._vault import envelope, held_key
+from rolevault._vault.envelope import Envelope, Header
 from rolevault._vault.passphrase import PERSON, PassphraseSource
 from rolevault.errors import WrongPassphraseError
 
+#: The source of the keys that the kernel holds.
+_HELD = "held"
 #: How often a person may mistype a passphrase.
 _ATTEMPTS = 3
 
@@ -30,23 +32,35 @@ class DataKeyCache:
         self._preparing: SingleFlight[None] = SingleFlight()
 
     def get(self, header: Header, source: PassphraseSource) -> bytes | None:
-        """The data key of ``header``, if ``source`` has unlocked it before."""
-        return self._keys.get((header.id, source.identity))
+        """The data key of ``header``, if ``source`` has unlocked it before, or the kernel held
+        it and ``source`` comes after the kernel.
+        """
+        held = None if source.is_given else self._keys.get((header.id, _HELD))
+        return held or self._keys.get((header.id, source.identity))
 
     def put(self, header: Header, source: PassphraseSource, data_key: bytes) -> None:
         """Keep a data key that ``source`` has unlocked."""
-        self._keys[header.id, source.identity] = data_key
+        # A key that the kernel held says nothing about what the source would give.
+        if self.get(header, source) is None:
+            self._keys[header.id, source.identity] = data_key
 
-    def unlock(self, header: Header, source: PassphraseSource, path: str) -> bytes:
-        """The data key of ``header``. Asks and runs the KDF at most once.
+    def unlock(self, locked: Envelope, source: PassphraseSource, path: str) -> bytes:
+        """The data key of ``locked``: the kernel's, or the source's. Asks and runs the KDF at
+        most once.
 
         :raises WrongPassphraseError: the source gave another passphrase.
         :raises SignInTimeoutError: another thread's source did not answer within two
             minutes, or this thread's source needs the vault that it shall open.
         """
 
+        header = locked.header
+
         def work() -> bytes:
             data_key = self.get(header, source)
+            if data_key is None and not source.is_given:
+                data_key = held_key.find(locked, path)
+                if data_key is not None:
+                    self._keys[header.id, _HELD] = data_key
             if data_key is None:
                 data_key = unlock_with_retries(header, source, path)
                 self.put(header, source, data_key)
@@ -65,7 +79,9 @@ class DataKeyCache:
 
         def work() -> None:
             if key not in self._new:
+                seconds = held_key.seconds_for_typed() if source.identity == PERSON else None
                 self._new[key] = envelope.new_header(source.read(path, new=True))
+                held_key.hold_typed(*self._new[key], seconds)
 
         if key not in self._new:
             self._preparing.run(key, f"making {path}", work)
@@ -89,18 +105,24 @@ data_keys = DataKeyCache()
 def unlock_with_retries(
     header: Header, source: PassphraseSource, path: str, label: str = "Passphrase"
 ) -> bytes:
-    """The data key of ``header``. Always runs the KDF.
+    """The data key of ``header``. Always runs the KDF. A key that a typed passphrase opens is
+    held for as long as ``ROLEVAULT_UNLOCK`` says.
 
     :raises WrongPassphraseError: the source gave another passphrase; a person, three times.
     """
     # A person mistypes. Every other source would give the same passphrase again.
-    attempts = _ATTEMPTS if source.identity == PERSON else 1
+    is_typed = source.identity == PERSON
+    attempts = _ATTEMPTS if is_typed else 1
+    seconds = held_key.seconds_for_typed() if is_typed else None
     why: tuple[str, ...] = ()
     while True:
         attempts -= 1
         try:
-            return envelope.unlock(header, source.read(path, *why, label=label), path)
+            data_key = envelope.unlock(header, source.read(path, *why, label=label), path)
         except WrongPassphraseError:
             if not attempts:
                 raise
             why = (f"That passphrase does not open {path}.",)
+        else:
+            held_key.hold_typed(header, data_key, seconds)
+            return data_key

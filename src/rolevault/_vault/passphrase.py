@@ -44,6 +44,11 @@ class PassphraseSource:
         raise TypeError("a PassphraseSource may hold a passphrase: it cannot be pickled or copied")
 
     @property
+    def is_given(self) -> bool:
+        """Whether the caller passed the passphrase, which comes before a key that is held."""
+        return self._given is not None
+
+    @property
     def identity(self) -> Hashable:
         """Tells sources apart without holding what they give. A data key that one source has
         unlocked is never handed to another source.

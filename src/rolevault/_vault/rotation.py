@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from rolevault._vault import entry, envelope, passphrase
+from rolevault._vault import entry, envelope, held_key, kernel_keyring, passphrase
 from rolevault._vault.file import VaultFile
 from rolevault._vault.key_cache import data_keys, unlock_with_retries
 from rolevault._vault.passphrase import PassphraseSource
@@ -22,7 +22,8 @@ def rotate_passphrase(
     The KDF always runs on ``old``, also in a process that has opened the vault before. KDF
     costs below the default are raised. The new file is read back and opened before it
     replaces the old one: if the process is killed at any moment, the file opens with one of
-    the two passphrases. Copies of the old file still open with the old passphrase.
+    the two passphrases. Copies of the old file still open with the old passphrase. The vault is
+    locked then, but where ``ROLEVAULT_UNLOCK`` is set, a new passphrase that is typed unlocks it.
 
     Example::
 
@@ -43,6 +44,7 @@ def rotate_passphrase(
     data_key = unlock_with_retries(header, PassphraseSource(old), path, "Current passphrase")
     # The configured source gives the old passphrase. Only a person can give another.
     source = PassphraseSource(new)
+    seconds = held_key.seconds_for_typed() if new is None else None
     new_text = passphrase.ask_new(path) if new is None else source.read(path, new=True)
     fresh, fresh_key = envelope.new_header(new_text, costs=header.kdf.costs.at_least_default())
     opened_key = envelope.unlock(fresh, new_text, path)
@@ -62,6 +64,8 @@ def rotate_passphrase(
         entries = entry.without_expired(before.entries, before.entries)
         after = envelope.Contents(entries, before.generation + 1)
         file.replace(envelope.write(fresh, fresh_key, after), check)
+    kernel_keyring.drop(header.id)
+    held_key.hold_typed(fresh, fresh_key, seconds)
     if new is not None or source.identity == passphrase.PERSON:
         # The source that has just given the passphrase is not asked again.
         data_keys.put(fresh, source, fresh_key)

@@ -259,7 +259,7 @@ class Vault(MutableMapping[str, Value]):
             return opened.contents
         locked = envelope.parse(blob, path)
         try:
-            data_key = data_keys.unlock(locked.header, self.source, path)
+            data_key = data_keys.unlock(locked, self.source, path)
         except WrongPassphraseError:
             if not seen[0] or locked.header.id in seen[0]:
                 raise
