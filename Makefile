@@ -7,12 +7,13 @@ BIN    := $(VENV)/bin
 PYTEST := -m pytest -n auto --dist worksteal
 
 # The oldest releases that we support, as pyproject.toml has them.
-OLDEST := boto3==1.35.0 botocore==1.35.0 cryptography==44.0.1 filelock==4.0.0
+OLDEST := boto3==1.35.0 botocore==1.35.0 cryptography==44.0.1 filelock==4.0.0 \
+	click==8.1.7 rich==13.7.1
 OLDEST_AIO := aiobotocore==2.15.0
 
 # What the oldest releases can change: all that touches boto3, botocore, cryptography and
 # filelock. Asking a person, the fake STS and the documents are the same there.
-ROOMS_OLDEST := tests/_boto tests/_signin tests/_roles tests/_vault tests/_concurrency \
+ROOMS_OLDEST := tests/_boto tests/_signin tests/_roles tests/_vault tests/_concurrency tests/cli \
 	tests/test_imports.py tests/test_private_names.py tests/test_secrets.py
 
 SOURCES := $(shell find src -name '*.py') pyproject.toml README.md

@@ -84,7 +84,7 @@ def read_source() -> Source:
     :raises ValueError: the rooms import each other in a circle.
     """
     names = {each.stem for each in SOURCE.iterdir() if docstring_file(each.stem).is_file()}
-    names -= {"__init__", "_version"}
+    names -= {"__init__", "__main__", "_version"}
     imports = set()
     for path in SOURCE.rglob("*.py"):
         importer = path.relative_to(SOURCE).parts[0].removesuffix(".py")

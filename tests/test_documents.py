@@ -39,7 +39,7 @@ def test_the_files_that_documents_name_exist() -> None:
 
 def test_each_room_names_all_its_files() -> None:
     """The paragraph at the head of a room is the way into it."""
-    for room in SOURCE.glob("_*/__init__.py"):
+    for room in SOURCE.glob("*/__init__.py"):
         files = {path.stem for path in room.parent.glob("*.py")} - {"__init__"}
         assert files == files & set(re.findall(r"``(\w+)``", room.read_text())), room
 

@@ -13,7 +13,7 @@ To follow a request from ``install()`` to its signature, read these files in thi
 8. ``_vault/vault.py``: a ``Vault`` stores the session in the encrypted file.
 
 The ``__init__.py`` of each package says what is in the package. A package imports only from the
-packages that come after it in this list: ``_boto``, ``_signin``, ``_roles``, ``_vault``,
+packages that come after it in this list: ``cli``, ``_boto``, ``_signin``, ``_roles``, ``_vault``,
 ``_prompt``, ``_concurrency``.
 """
 

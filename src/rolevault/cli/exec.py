@@ -1,0 +1,83 @@
+"""``rolevault exec``: run a command with the credentials of a role in its environment."""
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from rolevault.cli import targets
+from rolevault.cli.main import FAILED, say
+
+
+class _BeforeDashes(click.Command):
+    """Options stand anywhere before ``--``. Without ``--``, the command begins after PROFILE."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        cut = args.index("--") if "--" in args else len(args)
+        ctx.allow_interspersed_args = cut < len(args)
+        ctx.obj = args[cut + 1 :]
+        return super().parse_args(ctx, args[:cut])
+
+
+@click.command("exec", cls=_BeforeDashes)
+@click.argument("words", metavar="PROFILE -- COMMAND...", nargs=-1, type=click.UNPROCESSED)
+@click.option("--nest", is_flag=True, help="Run inside another exec, too.")
+@targets.options
+@click.pass_obj
+def command(after: list[str], /, words: tuple[str, ...], nest: bool, **given: Any) -> int:
+    """Run a command with the credentials of a role in its environment.
+
+    Without a command, it starts your shell. The exit code is the command's. The variables are
+    those that aws-vault sets.
+
+    \b
+    Example:
+      rolevault exec prod -- aws s3 ls
+    """
+    profile = words[0] if words and not given["role_arn"] else None
+    argv = [*words[profile is not None :], *after] or [
+        os.environ.get("SHELL") or os.environ.get("COMSPEC") or "/bin/sh"
+    ]
+    if profile is None and not given["role_arn"]:
+        raise click.UsageError("Name a profile, or use --role-arn.")
+    if (outer := os.environ.get("AWS_VAULT")) and not nest:
+        say(f"this shell already has the credentials of {outer}. Leave it, or pass --nest.")
+        return FAILED
+    from rolevault.cli import environment
+
+    found = environment.variables(targets.session_of(profile, **given))
+    name = profile or given["role_arn"]
+    return _become(argv, {**_without_secrets(), **found, "AWS_VAULT": name})
+
+
+def _without_secrets() -> dict[str, str]:
+    """The environment without other credentials and without the passphrase."""
+    from rolevault.cli.environment import REPLACED
+
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in REPLACED and not name.startswith("ROLEVAULT_PASSPHRASE")
+    }
+    return {**kept, "ROLEVAULT_NESTED": "1"}
+
+
+def _become(argv: list[str], env: dict[str, str]) -> int:
+    """Run the command in the place of this process, so that signals reach it.
+
+    :returns: the shell's exit code where the command cannot be run: 126 or 127.
+    """
+    sys.stdout.flush()
+    try:
+        if os.name == "posix":
+            os.execvpe(argv[0], argv, env)  # noqa: S606  it is the command that the user named
+        import subprocess
+
+        return subprocess.run(argv, env=env, check=False).returncode  # noqa: S603
+    except FileNotFoundError:
+        say(f"there is no command {argv[0]!r}.")
+        return 127
+    except OSError as error:
+        say(f"{argv[0]!r} cannot be run: {error.strerror}.")
+        return 126
