@@ -4,8 +4,7 @@ To follow a request from ``install()`` to its signature, read these files in thi
 
 1. ``_boto/install.py``: ``install()`` judges its arguments and makes a ``Role`` of them.
 2. ``_boto/installation.py``: an ``Installation`` decides which sessions get the role.
-3. ``_boto/provider.py``: botocore asks the ``RoleVaultProvider`` in the credential chain of such a
-   session, once.
+3. ``_boto/provider.py``: botocore asks the ``RoleVaultProvider`` in a session's chain, once.
 4. ``_boto/credentials.py``: botocore's signer asks the ``RoleCredentials`` before each request.
 5. ``_signin/renewal.py``: a ``Renewal`` holds the keys that sign, and decides when to renew them.
 6. ``_signin/fetcher.py``: a ``Fetcher`` reads a session from the vault, or else signs in.
