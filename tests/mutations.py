@@ -32,6 +32,11 @@ PACKAGE = Path(rolevault.__file__).parent
 SLOW = "each_system_call or twenty_writers or see_a_replacement or ten_processes"
 
 
+#: How long the tests of one mutation run, in seconds. A change that keeps a process from ending is
+#: noticed by that.
+TIMEOUT_SECONDS = 120.0
+
+
 def rooms() -> Iterator[ModuleType]:
     """The files with the mutations of each room."""
     for path in sorted(TESTS.glob("*/mutations_*.py")):
@@ -88,7 +93,10 @@ def outcome(folder: Path, tests: str, module: str, old: str, new: str) -> str:
             capture_output=True,
             text=True,
             check=False,
+            timeout=TIMEOUT_SECONDS,
         )
+    except subprocess.TimeoutExpired:
+        return "the tests did not end"
     finally:
         write(file, text)
     if done.returncode == 0:

@@ -309,6 +309,7 @@ def test_keys_that_shadow_a_profile_are_told_of(
     rolevault.session(profile="p")
     boto3.setup_default_session()
     rolevault.install(profile="p", session=boto3.Session())
+    rolevault.install(session=boto3.Session(profile_name="p"))
     monkeypatch.setenv("AWS_PROFILE", "p")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         with monkeypatch.context() as without:

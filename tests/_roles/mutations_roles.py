@@ -6,12 +6,14 @@ _SOURCES = "_signin/test_sources _signin/test_web_identity _signin/test_source_s
 
 #: The tests that run for a change in a module.
 RUNS = {
-    "_roles/validation": f"{_OPTIONS} _signin/test_ensure",
+    "_roles/validation": f"{_OPTIONS} _signin/test_ensure _signin/test_source_session",
     "_vault/durations": "_roles/test_options _signin/test_ensure",
     "_roles/role": f"{_OPTIONS} {_PROFILES} _signin/test_user_session _signin/test_hops "
     "_signin/test_source_session _signin/test_mfa_session _boto/test_sessions",
-    "_roles/resolve": f"{_PROFILES} {_OPTIONS} _signin/test_user_session _signin/test_hops",
-    "_roles/profile": f"{_PROFILES} _signin/test_user_session _signin/test_hops",
+    "_roles/resolve": f"{_PROFILES} {_OPTIONS} _signin/test_user_session _signin/test_hops "
+    "_signin/test_source_session test_secrets",
+    "_roles/profile": f"{_PROFILES} _signin/test_user_session _signin/test_hops "
+    "_signin/test_web_identity _signin/test_sources",
     "_roles/source_rules": f"{_PROFILES} _signin/test_hops _signin/test_sources",
     "_roles/source_identity": f"{_SOURCES} _roles/test_profiles _boto/test_precedence",
     "_roles/config_files": f"{_PROFILES} _signin/test_user_session",
@@ -119,8 +121,6 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ('.ljust(2, "-")', ""),
         ("(self.duration_seconds or 0) > CHAINED_SECONDS and not self", "not self"),
         (" and not self.duration_from_profile", ""),
-        ("self.mfa_serial is not None and (self.mfa", "(self.mfa"),
-        ("self.mfa_session_seconds == 0 or outlives", "outlives"),
         ("chained and self.duration_from_profile", "self.duration_from_profile"),
         ("chained and self.duration_from_profile", "chained"),
         ("min(self.duration_seconds, most)", "most"),
@@ -229,4 +229,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
     ],
 }
 #: Texts whose change no test can notice, and why.
-EQUIVALENT: dict[str, str] = {}
+EQUIVALENT: dict[str, str] = {
+    "{**taken_over, **values,": "no profile gives what an upper role takes over",
+    "**{**values, **given},": "role_values() leaves out what is given",
+}

@@ -525,3 +525,36 @@ def test_a_callback_without_an_argument_is_asked(alice: Alice, role_a: RoleOfSts
     assert account_of() == role_a.account
     assert len(alice.requests) == 1
     assert rolevault.install(role_a.arn, mfa_serial=alice.serial, mfa_callback=code) is installed
+
+
+def test_the_name_of_a_session_is_made_legal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """STS takes 2 to 64 characters. A container's user may have no name."""
+    device = "arn:aws:iam::999988887777:mfa/"
+    assert Role(ARN, mfa_serial=f"{device}{'a' * 70}").session_name == "a" * 64
+    assert Role(ARN, mfa_serial=f"{device}a").session_name == "a-"
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    assert Role(ARN).session_name == "rolevault-54321"
+
+
+@pytest.mark.parametrize(
+    ("asked", "from_profile", "sent"),
+    [(7200, False, 7200), (7200, True, 3600), (900, True, 900)],
+)
+def test_only_a_profiles_duration_is_cut_to_an_hour(
+    asked: int, from_profile: bool, sent: int
+) -> None:
+    """STS grants an hour to temporary credentials. The caller's own wish is sent as it is, and
+    STS says why it is refused.
+    """
+    role = Role(ARN, duration_seconds=asked, duration_from_profile=from_profile)
+    assert role.arguments(chained=True)["DurationSeconds"] == sent
+    assert role.arguments()["DurationSeconds"] == asked
+
+
+def test_the_order_of_tag_keys_makes_no_other_entry() -> None:
+    """STS does not look at the order, and so two orders share a vault entry."""
+    tags, keys = {"a": "1", "b": "2"}, ["a", "b"]
+    one, other = (Role(ARN, tags=tags, transitive_tag_keys=k) for k in (keys, keys[::-1]))
+    assert one.cache_key({}, None) == other.cache_key({}, None)

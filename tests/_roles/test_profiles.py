@@ -370,3 +370,21 @@ def test_mfa_process_gives_the_code(
     rolevault.ensure(rolevault.session(profile="prod", mfa_callback=alice), refresh=True)
     assert len(alice.requests) == 1
     assert log.read_text() == "run\n"
+
+
+def test_a_wish_for_more_than_an_hour_is_told_of(
+    config: Config, role_a: Role, alice: Alice, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says that the role is served an hour at a time, where an MFA session renews it."""
+    caplog.set_level(logging.INFO, "rolevault")
+    common = f"role_arn={role_a.arn}\nsource_profile=base\n"
+    config(
+        f"[profile hour]\n{common}mfa_serial={alice.serial}\nduration_seconds=3600\n"
+        f"[profile day]\n{common}mfa_serial={alice.serial}\nduration_seconds=43200\n"
+        f"[profile alone]\n{common}duration_seconds=43200\n"
+    )
+    for profile in ("hour", "alone"):
+        rolevault.session(profile=profile)
+    assert "an hour at a time" not in caplog.text
+    rolevault.session(profile="day")
+    assert "duration_seconds=43200 of profile day is served an hour at a time" in caplog.text

@@ -249,3 +249,6 @@ def test_a_source_session_replaces_the_profiles_source(
     )
     rolevault.install(profile="deploy", mfa_callback=alice, source_session=mine)
     assert account_of() == "111122223333"
+    rolevault.uninstall()
+    path.write_text(f"[default]\nrole_arn={role_a.arn}\nsource_profile=gone\n")
+    rolevault.install(role_a.arn, source_session=mine)

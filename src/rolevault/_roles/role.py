@@ -193,11 +193,10 @@ class Role:
 
     @property
     def needs_code_itself(self) -> bool:
-        """Whether a code goes straight to AssumeRole: the MFA session is turned off, or the
-        role's own session is to last longer than STS grants through an MFA session.
+        """Whether a code goes straight to AssumeRole, because the role's own session is to last
+        longer than STS grants through an MFA session.
         """
-        outlives = (self.duration_seconds or 0) > CHAINED_SECONDS and not self.duration_from_profile
-        return self.mfa_serial is not None and (self.mfa_session_seconds == 0 or outlives)
+        return (self.duration_seconds or 0) > CHAINED_SECONDS and not self.duration_from_profile
 
     def arguments(self, *, chained: bool = False) -> dict[str, Any]:
         """AssumeRole's arguments, without SerialNumber and TokenCode.
