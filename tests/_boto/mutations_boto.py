@@ -164,7 +164,6 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
     "_boto/refused_keys": [
         ('EC2_REFUSAL = ("AuthFailure", 401)', 'EC2_REFUSAL = ("AuthFailure", 400)'),
         ('    "TokenRefreshRequired": "S3",\n', ""),
-        ('frozenset({"ExpiredToken", ', "frozenset({"),
         ("            self.unregister(session)\n", ""),
         (
             ('            session.unregister("needs-retry", unique_id="rolevault-needs-retry")\n'),

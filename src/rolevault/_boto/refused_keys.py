@@ -45,7 +45,7 @@ EC2_REFUSAL = ("AuthFailure", 401)
 #: ``InvalidToken`` of Step Functions (a task), ``ExpiredTokenException`` of AWS Marketplace (a
 #: buyer). There the code is about the key only if the message says so, in the words that AWS
 #: has for the key of a request in every protocol.
-_TOKENS = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidToken"})
+_TOKENS = frozenset({"ExpiredTokenException", "InvalidToken"})
 _ABOUT_THE_KEY = "security token included in the request"
 
 # botocore's models declare many more errors with such names, and none of them counts. They are
