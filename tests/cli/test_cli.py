@@ -211,3 +211,33 @@ def test_a_reader_that_leaves_is_no_error(prod: Role, python: Python) -> None:
     os.close(writer)
     assert "Traceback" not in process.communicate(timeout=60)[1]
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completes_profiles(
+    prod: Role, verb: Verb, shell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the shell's completion function asks for has the profile, and not ``base``, which
+    has no role. The script for the shell can be had.
+    """
+    monkeypatch.setenv("_ROLEVAULT_COMPLETE", f"{shell}_source")
+    assert "_ROLEVAULT_COMPLETE" in verb().stdout
+    monkeypatch.setenv("_ROLEVAULT_COMPLETE", f"{shell}_complete")
+    monkeypatch.setenv("COMP_WORDS", "rolevault exec ")
+    monkeypatch.setenv("COMP_CWORD", "" if shell == "fish" else "2")
+    found = verb().stdout
+    assert "prod" in found
+    assert "base" not in found
+
+
+def test_lock_without_unlock(prod: Role, verb: Verb) -> None:
+    """``lock`` needs no passphrase, and says that nothing was held."""
+    ran = verb("lock")
+    assert ran.stdout == "The vault was not unlocked.\n"
+
+
+def test_unlock_says_what_a_bad_time_is(prod: Role, verb: Verb) -> None:
+    """A time that is none is wrong usage."""
+    refused = verb("unlock", "--for", "soon")
+    assert refused.returncode == 2
+    assert "--for soon" in refused.stderr

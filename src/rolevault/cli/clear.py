@@ -6,7 +6,7 @@ from rolevault.cli import targets
 
 
 @click.command("clear")
-@click.argument("names", metavar="[PROFILE]...", nargs=-1)
+@click.argument("names", metavar="[PROFILE]...", nargs=-1, shell_complete=targets.complete)
 def command(names: tuple[str, ...]) -> None:
     """Forget the sessions of the roles of some profiles, or delete the vault.
 

@@ -21,7 +21,13 @@ class _BeforeDashes(click.Command):
 
 
 @click.command("exec", cls=_BeforeDashes)
-@click.argument("words", metavar="PROFILE -- COMMAND...", nargs=-1, type=click.UNPROCESSED)
+@click.argument(
+    "words",
+    metavar="PROFILE -- COMMAND...",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    shell_complete=targets.complete,
+)
 @click.option("--nest", is_flag=True, help="Run inside another exec, too.")
 @targets.options
 @click.pass_obj

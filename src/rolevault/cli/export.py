@@ -10,7 +10,7 @@ from rolevault.cli import targets
 
 
 @click.command("export")
-@click.argument("profile", required=False)
+@click.argument("profile", required=False, shell_complete=targets.complete)
 @click.option(
     "--format",
     "style",

@@ -10,7 +10,7 @@ from rolevault.cli.main import FAILED, NEEDS_PERSON, exit_code, say
 
 
 @click.command("login")
-@click.argument("names", metavar="[PROFILE]...", nargs=-1)
+@click.argument("names", metavar="[PROFILE]...", nargs=-1, shell_complete=targets.complete)
 @click.option("--all", "everything", is_flag=True, help="Every profile with a role or a device.")
 @click.option("--refresh", is_flag=True, help="Ask for a new code, whatever the vault holds.")
 @targets.options

@@ -14,7 +14,7 @@ import click
 FAILED, NEEDS_PERSON = 1, 3
 
 #: Each verb, and the name of its command in the module of the same name.
-VERBS = ("status", "login", "exec", "export", "passwd", "clear")
+VERBS = ("status", "login", "exec", "export", "unlock", "lock", "passwd", "clear")
 ALIASES = {"ls": "status", "list": "status"}
 
 #: What people type who come from aws-vault, and what to type instead.

@@ -43,6 +43,11 @@ def profiles() -> dict[str, Mapping[str, Any]]:
     }
 
 
+def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The profiles whose names begin with what was typed, for the shell's completion."""
+    return [name for name in profiles() if name.startswith(incomplete)]
+
+
 def _all_profiles() -> dict[str, Mapping[str, Any]]:
     from botocore.session import Session
 
