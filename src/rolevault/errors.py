@@ -48,7 +48,8 @@ class PassphraseRequiredError(RoleVaultError):
     fmt = (
         "The vault {path} needs its passphrase and there is nobody to ask: {reason}.\n"
         "Set ROLEVAULT_PASSPHRASE_FILE, ROLEVAULT_PASSPHRASE_COMMAND or ROLEVAULT_PASSPHRASE,\n"
-        "or pass passphrase=. Only a process in a terminal's foreground can be asked."
+        "pass passphrase=, or call rolevault.unlock() before. Only a process in a terminal's "
+        "foreground can be asked."
     )
     path: str
     reason: str

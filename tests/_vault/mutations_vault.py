@@ -17,10 +17,31 @@ RUNS = {
     "_vault/vault": "_vault/test_vault* _vault/test_rotation _vault/test_files*",
     "_vault/rotation": "_vault/test_rotation _vault/test_files* _prompt/test_passphrase_prompt",
     "_vault/passphrase": _PASSPHRASE,
-    "_vault/key_cache": _PASSPHRASE,
+    "_vault/key_cache": _PASSPHRASE + " _vault/test_unlocking",
+    "_vault/held_key": "_vault/test_unlocking",
+    "_vault/kernel_keyring": "_vault/test_unlocking",
+    "_vault/unlocking": "_vault/test_unlocking",
 }
 #: For each module: a text of it, and what replaces the text.
 MUTATIONS: dict[str, list[tuple[str, str]]] = {
+    "_vault/held_key": [
+        ("        kernel_keyring.drop(name)\n", ""),
+        ("(VaultTamperedError, ValueError)", "VaultTamperedError"),
+        ("1 <= found <= _MOST", "0 <= found <= _MOST"),
+        ("found <= _MOST", "True"),
+    ],
+    "_vault/kernel_keyring": [
+        ("            _keyctl(_SETPERM, key, _POSSESSOR_ALL)\n", ""),
+        ("            _keyctl(_SET_TIMEOUT, key, seconds)\n", ""),
+        ("if not _is_private(key):", "if False:"),
+        ("            _drop(key)\n", ""),
+        ("    _keyctl(_REVOKE, key)\n", ""),
+    ],
+    "_vault/unlocking": [
+        ("if held_key.is_root() and not force:", "if False:"),
+        ("    if refusal is not None:", "    if False:"),
+        ("kernel_keyring.hold(locked.header.id, data_key, whole_seconds)", "pass"),
+    ],
     "_vault/sealing": [
         ("if not hmac.compare_digest(commitment, promised):", "if False:"),
         ("len(sealed) < OVERHEAD or ", ""),
@@ -313,8 +334,7 @@ EQUIVALENT = {
     " | os.O_NOFOLLOW": "a link is refused before; this is for a race with one who may rename",
     "    _judge(path, os.fstat(descriptor))\n    adopt": "as that: it judges again what was opened",
     "secrets.token_bytes(32)": "a constant would be as unique in one process",
-    "            if data_key is None:\n                data_key = unlock_with": (
+    "            if key not in self._new:": (
         "for a race: another thread has got the key since this one looked for it"
     ),
-    "            if key not in self._new:": "as that",
 }

@@ -5,6 +5,7 @@ The real keyring of the kernel: who opens the vault with it, and what ends that.
 import errno
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,13 @@ if kernel_keyring.refusal() is not None:
 
 
 @pytest.fixture
-def path(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of a vault with one entry; nobody is there to ask."""
+def path(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Of a vault with one entry; nobody is there to ask. No key outlives the test."""
     Vault(path, PASSPHRASE)["a"] = {"n": 1}
     monkeypatch.setenv("ROLEVAULT_NESTED", "1")
-    return path
+    name = name_of(path)
+    yield path
+    kernel_keyring.drop(name)
 
 
 def name_of(path: Path) -> str:
@@ -141,6 +144,18 @@ def test_a_key_that_others_can_read_is_dropped(
     assert_is_locked(path)
     assert "Change the passphrase" in caplog.text
     assert kernel_keyring.find(name_of(path)) is None
+
+
+def test_lock_revokes_the_key_for_whoever_has_a_link(path: Path) -> None:
+    """A link in another keyring keeps a key alive."""
+    unlock_by_environment(path)
+    process_keyring = -2
+    key = kernel_keyring._search(name_of(path))
+    kernel_keyring._keyctl(kernel_keyring._LINK, key, process_keyring)
+    assert lock(path)
+    with pytest.raises(OSError, match=os.strerror(errno.EKEYREVOKED)):
+        kernel_keyring._text(kernel_keyring._READ, key)
+    kernel_keyring._keyctl(kernel_keyring._UNLINK, key, process_keyring)
 
 
 def test_the_kernel_limits_the_time_and_the_readers(path: Path) -> None:
