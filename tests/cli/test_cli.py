@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,10 +105,15 @@ def test_unknown_profile_names_the_nearest(prod: Role, verb: Verb) -> None:
 
 
 def test_habits_of_aws_vault_are_answered(verb: Verb) -> None:
-    """A verb that does not exist here says what to type."""
-    refused = verb("rotate", "prod")
-    assert refused.returncode == 2
-    assert "rolevault passwd" in refused.stderr
+    """A verb or an option that does not exist here says what to type."""
+    for arguments, advice in (
+        (["rotate", "prod"], "rolevault passwd"),
+        (["exec", "-j", "prod"], "rolevault export PROFILE --format json"),
+        (["exec", "-t", "123456", "prod"], "Leave the code out"),
+    ):
+        refused = verb(*arguments)
+        assert refused.returncode == 2
+        assert advice in refused.stderr
 
 
 def test_login_asks_once_for_the_day(
@@ -160,6 +166,12 @@ def test_exec_gives_the_role_and_no_passphrase(prod: Role, verb: Verb) -> None:
     assert child["AWS_CREDENTIAL_EXPIRATION"].endswith("Z")
     assert child["ROLEVAULT_NESTED"] == "1"
     assert PASSPHRASE not in ran.stdout
+
+
+def test_exec_gives_signals_their_usual_meaning(prod: Role, verb: Verb) -> None:
+    """Python ignores SIGPIPE, and the command does not."""
+    ran = verb("exec", "prod", "--", "sh", "-c", "kill -PIPE $$; echo ignored")
+    assert (ran.returncode, ran.stdout) == (-signal.SIGPIPE, "")
 
 
 def test_exec_refuses_to_nest(prod: Role, verb: Verb, monkeypatch: pytest.MonkeyPatch) -> None:

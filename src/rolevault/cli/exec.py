@@ -1,6 +1,7 @@
 """``rolevault exec``: run a command with the credentials of a role in its environment."""
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -28,10 +29,20 @@ class _BeforeDashes(click.Command):
     type=click.UNPROCESSED,
     shell_complete=targets.complete,
 )
+@click.option("-j", "--json", "as_json", is_flag=True, hidden=True)
+@click.option("-t", "--mfa-token", hidden=True)
 @click.option("--nest", is_flag=True, help="Run inside another exec, too.")
 @targets.options
 @click.pass_obj
-def command(after: list[str], /, words: tuple[str, ...], nest: bool, **given: Any) -> int:
+def command(
+    after: list[str],
+    /,
+    words: tuple[str, ...],
+    nest: bool,
+    as_json: bool,
+    mfa_token: str | None,
+    **given: Any,
+) -> int:
     """Run a command with the credentials of a role in its environment.
 
     Without a command, it starts your shell. The exit code is the command's. The variables are
@@ -41,6 +52,11 @@ def command(after: list[str], /, words: tuple[str, ...], nest: bool, **given: An
     Example:
       rolevault exec prod -- aws s3 ls
     """
+    if as_json:
+        raise click.UsageError("For JSON, type rolevault export PROFILE --format json.")
+    if mfa_token is not None:
+        text = "Other users can read a command line. Leave the code out: you are asked for it."
+        raise click.UsageError(text)
     profile = words[0] if words and not given["role_arn"] else None
     argv = [*words[profile is not None :], *after] or [
         os.environ.get("SHELL") or os.environ.get("COMSPEC") or "/bin/sh"
@@ -77,6 +93,9 @@ def _become(argv: list[str], env: dict[str, str]) -> int:
     sys.stdout.flush()
     try:
         if os.name == "posix":
+            # Python ignores these signals, and a program inherits that: yes | head would complain.
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)
             os.execvpe(argv[0], argv, env)  # noqa: S606  it is the command that the user named
         import subprocess
 
