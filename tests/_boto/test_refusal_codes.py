@@ -2,12 +2,15 @@
 
 import gzip
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
 import botocore
 import botocore.session
 import pytest
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
 
 import rolevault
 from aws_wire import Answer, Request
@@ -65,7 +68,9 @@ PROTOCOLS: dict[str, tuple[str, str, Any]] = {
 }
 
 
-def signers(web: Web, options: Options, service: str, operation: str, answer: Answer) -> list[str]:
+def signers(
+    web: Web, options: Options, service: str, operation: str, answer: Answer, **arguments: Any
+) -> list[str]:
     """The access key ids of the requests that one call makes of a service that refuses all."""
     seen: list[str] = []
 
@@ -76,7 +81,7 @@ def signers(web: Web, options: Options, service: str, operation: str, answer: An
         seen.append(found[1])
         return answer
 
-    for path in ("/", "/2015-03-31/functions/", "/2015-03-31/functions"):
+    for path in ("/", "/bucket", "/2015-03-31/functions/", "/2015-03-31/functions"):
         web.answers[path] = refuse
     client: Any = rolevault.session(**options).client(  # type: ignore[call-overload]
         service, region_name="eu-west-1", endpoint_url=web.url
@@ -85,7 +90,7 @@ def signers(web: Web, options: Options, service: str, operation: str, answer: An
     name = client.meta.method_to_api_mapping[operation]
     web.answers[f"/service/{target}/operation/{name}"] = refuse
     with pytest.raises(client.exceptions.ClientError):
-        getattr(client, operation)()
+        getattr(client, operation)(**arguments)
     return seen
 
 
@@ -160,6 +165,35 @@ def test_a_token_among_the_arguments_is_no_key(
     with pytest.raises(client.exceptions.InvalidToken):
         client.send_task_heartbeat(taskToken="x")
     assert len(keys) == len(set(keys)) == sent
+
+
+def test_a_code_about_the_key_that_an_operation_declares(web: Web, options: Options) -> None:
+    """CloudWatch Logs declares the code, but means the key, and no token among the arguments."""
+    event = {"timestamp": 1, "message": "x"}
+    arguments: dict[str, Any] = {"logGroupName": "g", "logStreamName": "s", "logEvents": [event]}
+    answer = json("UnrecognizedClientException")
+    assert len(signers(web, options, "logs", "put_log_events", answer, **arguments)) == 2
+
+
+@pytest.mark.parametrize(("status", "sent"), [(400, 2), (403, 1), (404, 1)])
+def test_an_answer_without_a_body(web: Web, options: Options, status: int, sent: int) -> None:
+    """Of S3's answers to HEAD, only status 400 can mean the key."""
+    answer = Answer(status, XML, b"")
+    assert len(signers(web, options, "s3", "head_bucket", answer, Bucket="bucket")) == sent
+
+
+def test_no_answer_is_no_refusal(options: Options) -> None:
+    """The caller gets botocore's own error where nothing listens."""
+    with socket.socket() as bound:  # and does not listen
+        bound.bind(("127.0.0.1", 0))
+        client = rolevault.session(**options).client(
+            "kms",
+            region_name="eu-west-1",
+            endpoint_url=f"http://127.0.0.1:{bound.getsockname()[1]}",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+        with pytest.raises(EndpointConnectionError):
+            client.list_keys()
 
 
 def test_every_protocol_is_among_them() -> None:

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from botocore.httpchecksum import AwsChunkedWrapper
 
 import rolevault
-from conftest import Alice, Enter, key_of
+from conftest import Alice, Enter, Options, key_of
 from local_iam import Role
 from local_sts import LocalSts
 from rolevault._boto.refused_keys import _can_rewind
@@ -384,12 +384,17 @@ def test_handlers_come_and_go_with_the_role(role_a: Role, role_b: Role, enter: E
         assert ours(session) == before
 
 
-def test_a_role_that_is_back_heals(sts: LocalSts, role_a: Role, role_b: Role, enter: Enter) -> None:
-    """A session of ours that had another role meanwhile."""
+def test_a_role_that_is_back_heals(
+    sts: LocalSts, alice: Alice, options: Options, role_b: Role, enter: Enter
+) -> None:
+    """A session of ours that had another role meanwhile, which healed, too."""
     session = enter(role_b)
     first = key_of(session)
-    rolevault.install(role_a.arn, session=session)
-    session.get_credentials()
+    rolevault.install(**options, session=session)
+    other = key_of(session)
+    sts.revoke("expired", other)
+    session.client("sts").get_caller_identity()
+    assert key_of(session) not in (first, other)
     rolevault.uninstall()
     sts.revoke("expired", first)
     session.client("sts").get_caller_identity()
