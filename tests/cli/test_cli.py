@@ -143,6 +143,15 @@ def test_given_up_prompt_leaves_the_terminal_as_it_was(
     assert "Traceback" not in user.screen
 
 
+def test_closed_terminal_ends_the_verb(prod: Role, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for a terminal whose window is gone."""
+    monkeypatch.delenv("ROLEVAULT_PASSPHRASE")
+    with PtyUser([sys.executable, "-c", BRIEF, "status"], os.environ) as user:
+        user.sees("Passphrase")
+        user.hang_up()
+        assert user.process.wait(30) != 0
+
+
 def test_wrong_passphrase_three_times(prod: Role, monkeypatch: pytest.MonkeyPatch) -> None:
     """The third wrong passphrase ends the verb with 1."""
     monkeypatch.delenv("ROLEVAULT_PASSPHRASE")
@@ -199,8 +208,9 @@ def test_clear_forgets_one_role_or_all(prod: Role, verb: Verb, vault_path: Path)
     """A profile's session goes, the MFA session stays; without a name the file goes."""
     assert verb("clear", "prod").returncode == 0
     assert {each["kind"] for each in rolevault.Vault().entries()} == {"codes", "mfa"}
-    assert verb("clear").returncode == 0
+    assert verb("clear").stdout == "The vault was deleted, with all sessions.\n"
     assert not vault_path.exists()
+    assert verb("clear").stdout == f"There is no vault at {vault_path}.\n"
 
 
 def test_passwd_asks_for_the_new_passphrase_twice(

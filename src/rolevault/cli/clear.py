@@ -21,6 +21,9 @@ def command(names: tuple[str, ...]) -> None:
 
     vault = rolevault.Vault()
     if not names:
+        if not vault.file.path.exists():
+            click.echo(f"There is no vault at {vault.file}.")
+            return
         vault.clear()
         click.echo("The vault was deleted, with all sessions.")
         return
