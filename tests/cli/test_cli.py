@@ -263,3 +263,17 @@ def test_unlock_says_what_a_bad_time_is(prod: Role, verb: Verb) -> None:
     refused = verb("unlock", "--for", "soon")
     assert refused.returncode == 2
     assert "--for soon" in refused.stderr
+
+
+def test_unlocked_vault_asks_nobody(
+    prod: Role, verb: Verb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between ``unlock`` and ``lock``, a verb needs neither a passphrase nor a person."""
+    ran = verb("unlock", "--force")
+    if "not available" in ran.stderr:
+        pytest.skip(ran.stderr)
+    assert ran.returncode == 0, ran.stderr
+    monkeypatch.delenv("ROLEVAULT_PASSPHRASE")
+    assert verb("status").returncode == 0
+    assert verb("lock").stdout == "The vault is locked.\n"
+    assert verb("status").returncode == 3
