@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-NAMES = ["aiobotocore", "boto3", "botocore", "cryptography", "filelock"]
+NAMES = ["aiobotocore", "boto3", "botocore", "click", "cryptography", "filelock", "rich"]
 #: As pip has them from the wheel: ``filelock>=4.0``, and for an extra what it is.
 OLDEST = dict(
     re.findall(

@@ -224,8 +224,11 @@ def test_a_child_of_a_process_that_derives_a_key(python: Python) -> None:
 
 
 def test_late_imports_are_held() -> None:
-    """Each import inside a function is made under the lock that a fork waits for."""
-    for path in Path(rolevault.__file__).parent.rglob("*.py"):
+    """Each import inside a function is made under the lock that a fork waits for. The command
+    line is a process of its own, in which nothing forks while it imports.
+    """
+    package = Path(rolevault.__file__).parent
+    for path in set(package.rglob("*.py")) - set(package.glob("cli/*.py")):
         tree = ast.parse(path.read_text())
         held = {
             statement

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from rolevault._concurrency.fork_lock import IMPORT_LOCK
 from rolevault.errors import UnsupportedPlatformError
 
 _PREFIX = "rolevault:"
@@ -130,7 +131,8 @@ def _drop(key: int) -> None:
 
 
 def _text(operation: int, key: int) -> bytes:
-    import ctypes
+    with IMPORT_LOCK:
+        import ctypes
 
     size = _keyctl(operation, key, None, 0)
     buffer = ctypes.create_string_buffer(size)
@@ -156,7 +158,8 @@ def _system_calls() -> tuple[Callable[..., int], Callable[..., int]]:
         raise _unsupported("only Linux on a processor of 64 bits has one")
     # A script that has no vault does not wait for this import.
     try:
-        import ctypes
+        with IMPORT_LOCK:
+            import ctypes
     except ImportError:
         raise _unsupported("this Python was built without ctypes") from None
 
