@@ -319,8 +319,8 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
     ],
     "_vault/key_cache": [
         (
-            "            if data_key is None:\n                data_key = unlock_with",
-            "            if True:\n                data_key = unlock_with",
+            "            if data_key is None:\n                needs",
+            "            if True:\n                needs",
         ),
         ("key = (header.id, source.identity)", "key = object()"),
         ("            self.put(header, source, data_key)", "            pass"),

@@ -214,6 +214,19 @@ def test_a_typed_passphrase_unlocks_for_as_long_as_the_environment_says() -> Non
             assert user.leaves() == 0
 
 
+def test_the_first_prompt_names_unlock_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for root, not where it is done already, and not where the kernel refuses."""
+    monkeypatch.setattr(held_key, "_is_hinted", False)
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert held_key.hint() == ()
+    monkeypatch.setattr(os, "getuid", lambda: 61001)
+    monkeypatch.setenv("ROLEVAULT_UNLOCK", "8h")
+    assert held_key.hint() == ()
+    monkeypatch.delenv("ROLEVAULT_UNLOCK")
+    assert held_key.hint() == ("To type it once a day, use `rolevault unlock`.",)
+    assert held_key.hint() == ()
+
+
 def test_root_must_insist(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ConfigurationError, before anybody is asked."""
     monkeypatch.setattr(os, "getuid", lambda: 0)

@@ -11,6 +11,7 @@ logger = logging.getLogger(__name__)
 
 #: The longest time that a key is held, in seconds: 30 days.
 _MOST = 30 * 86400
+_is_hinted = False
 
 
 def find(locked: Envelope, path: str) -> bytes | None:
@@ -59,6 +60,19 @@ def seconds_for_typed() -> int | None:
     """
     text = os.environ.get("ROLEVAULT_UNLOCK")
     return seconds_to_hold("ROLEVAULT_UNLOCK", text) if text else None
+
+
+def hint() -> tuple[str, ...]:
+    """The line of the first prompt of this process that tells how to type less, where the
+    kernel can hold a key. No line where ``ROLEVAULT_UNLOCK`` is set.
+    """
+    global _is_hinted
+    if _is_hinted or is_root() or os.environ.get("ROLEVAULT_UNLOCK"):
+        return ()
+    _is_hinted = True
+    if kernel_keyring.refusal() is not None:
+        return ()
+    return ("To type it once a day, use `rolevault unlock`.",)
 
 
 def is_root() -> bool:

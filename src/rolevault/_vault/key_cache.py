@@ -62,7 +62,9 @@ class DataKeyCache:
                 if data_key is not None:
                     self._keys[header.id, _HELD] = data_key
             if data_key is None:
-                data_key = unlock_with_retries(header, source, path)
+                needs = f"rolevault needs the passphrase of {path}."
+                why = (needs, *held_key.hint()) if source.identity == PERSON else ()
+                data_key = unlock_with_retries(header, source, path, why=why)
                 self.put(header, source, data_key)
             return data_key
 
@@ -103,18 +105,22 @@ data_keys = DataKeyCache()
 
 
 def unlock_with_retries(
-    header: Header, source: PassphraseSource, path: str, label: str = "Passphrase"
+    header: Header,
+    source: PassphraseSource,
+    path: str,
+    label: str = "Passphrase",
+    why: tuple[str, ...] = (),
 ) -> bytes:
     """The data key of ``header``. Always runs the KDF. A key that a typed passphrase opens is
     held for as long as ``ROLEVAULT_UNLOCK`` says.
 
+    :param why: what a person reads first; by default, that the vault needs its passphrase.
     :raises WrongPassphraseError: the source gave another passphrase; a person, three times.
     """
     # A person mistypes. Every other source would give the same passphrase again.
     is_typed = source.identity == PERSON
     attempts = _ATTEMPTS if is_typed else 1
     seconds = held_key.seconds_for_typed() if is_typed else None
-    why: tuple[str, ...] = ()
     while True:
         attempts -= 1
         try:
