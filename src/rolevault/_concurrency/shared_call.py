@@ -26,7 +26,8 @@ def run_in_thread(call: Callable[[], T]) -> "Future[T]":
     future: Future[T] = Future()
     # From here on the future cannot be cancelled: a cancelled task leaves it to the other tasks.
     future.set_running_or_notify_cancel()
-    # ipykernel finds a prompt's cell by context variables.
+    # A prompt in this thread belongs to the cell whose task has called: ipykernel keeps the
+    # parent message of a cell in a context variable.
     context = contextvars.copy_context()
 
     def run() -> None:

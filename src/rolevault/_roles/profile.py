@@ -99,7 +99,7 @@ def holds_other_settings(value: str) -> bool:
 
 
 def require_role(session: botocore.session.Session, profile: str) -> None:
-    """Judge the profile whose role shall be entered.
+    """Judge the profile whose role is to be entered.
 
     :raises ProfileNotFound: there is no such profile, and ``default`` was not meant.
     :raises ConfigurationError: the profile names no role that rolevault could enter.

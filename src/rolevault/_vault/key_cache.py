@@ -18,7 +18,7 @@ class DataKeyCache:
     """The data keys unlocked in this process, so that the process pays the KDF once however
     often other processes rewrite the file.
 
-    A key stands under (hash of the header, source of the passphrase). So a wrong passphrase
+    The name of a key is (hash of the header, source of the passphrase). So a wrong passphrase
     never opens what a right one opened before, and a rotation makes the key useless. Python
     cannot wipe memory: the keys live as long as the process.
     """
@@ -50,7 +50,7 @@ class DataKeyCache:
 
         :raises WrongPassphraseError: the source gave another passphrase.
         :raises SignInTimeoutError: another thread's source did not answer within two
-            minutes, or this thread's source needs the vault that it shall open.
+            minutes, or this thread's source needs the vault that the source is to open.
         """
 
         header = locked.header
