@@ -99,7 +99,7 @@ def _become(argv: list[str], env: dict[str, str]) -> int:
             os.execvpe(argv[0], argv, env)  # noqa: S606  it is the command that the user named
         import subprocess
 
-        return subprocess.run(argv, env=env, check=False).returncode  # noqa: S603
+        return subprocess.run(argv, env=env, check=False).returncode  # noqa: S603  the same command
     except FileNotFoundError:
         say(f"there is no command {argv[0]!r}.")
         return 127
