@@ -198,6 +198,24 @@ def test_all_sessions_serves_sessions_of_libraries(options: Options, alice: Alic
     assert inner.get_credentials().method == "env"  # type: ignore[union-attr]
 
 
+def test_all_sessions_may_come_later(options: Options) -> None:
+    """Only ``all_sessions`` differs between the two calls, and the second one counts."""
+    rolevault.install(**options)
+    rolevault.install(all_sessions=True, **options)
+    assert account_of(boto3.Session()) == "111122223333"
+
+
+def test_all_sessions_serves_sessions_of_the_roles_profile(
+    options: Options, other_profile: str
+) -> None:
+    """The profile that ``install()`` names is not another one, although the session that was
+    given has none.
+    """
+    session = boto3.Session()
+    rolevault.install(session=session, profile=other_profile, all_sessions=True, **options)
+    assert account_of(boto3.Session(profile_name=other_profile)) == "111122223333"
+
+
 def test_sessions_that_were_there_first_are_left_alone(options: Options) -> None:
     """Whoever made them before ``install()`` did not ask for the role, also where one
     is put into the default's place later.
@@ -232,6 +250,8 @@ def test_all_sessions_spares_async_sessions(options: Options) -> None:
     for session in (None, boto3.DEFAULT_SESSION):
         with pytest.raises(ConfigurationError, match="session="):
             rolevault.install(session=session, **options)
+        with pytest.raises(ConfigurationError, match=r"must be a boto3\.Session"):
+            rolevault.ensure(session)
     assert not rolevault.is_installed()
 
 
@@ -312,6 +332,16 @@ def test_a_given_session_that_becomes_the_default_stays_it(options: Options, aga
     rolevault.uninstall()
     assert boto3.DEFAULT_SESSION is mine
     assert account_of() == "999988887777"
+
+
+def test_a_given_session_that_became_the_default_is_installed_as_such(options: Options) -> None:
+    """The same call without ``session=`` means the default sessions that come later, too."""
+    mine = boto3.Session(region_name="eu-west-1")
+    rolevault.install(session=mine, **options)
+    boto3.DEFAULT_SESSION = mine
+    assert rolevault.install(**options) is mine
+    boto3.setup_default_session()
+    assert account_of() == "111122223333"
 
 
 def test_a_given_session_that_is_the_default_is_no_other(options: Options, role_b: Role) -> None:
@@ -426,15 +456,19 @@ def test_another_initializers_chain_comes_back(options: Options, alice: Alice) -
         botocore.unregister_initializer(initialize)
 
 
-def test_a_default_session_with_keys_keeps_them(options: Options, alice: Alice) -> None:
-    """Its keys win, also where another region is asked for."""
+def test_a_default_session_with_keys_keeps_them(
+    options: Options, alice: Alice, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its keys win, also where another region is asked for. One warning says so."""
     boto3.setup_default_session(
         aws_access_key_id=alice.user.access_key_id,
         aws_secret_access_key=alice.user.secret_access_key,
     )
     before = boto3.DEFAULT_SESSION
-    assert rolevault.install(region_name="eu-north-1", **options) is before
+    for _ in range(2):
+        assert rolevault.install(region_name="eu-north-1", **options) is before
     assert account_of() == "999988887777"
+    assert [each.message[:31] for each in caplog.records] == ["The session has keys of its own"]
 
 
 def test_a_customised_chain_is_the_source(

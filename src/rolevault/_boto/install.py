@@ -205,8 +205,9 @@ def ensure(
         from rolevault._boto.credentials import RoleCredentials
 
     seconds = validation.min_ttl("min_ttl", min_ttl)
+    session = default_session() if session is None else session
     check_session(session, {})
-    target = _botocore_private.botocore_session(session or default_session())
+    target = _botocore_private.botocore_session(session)
     credentials = target.get_credentials()
     if not isinstance(credentials, RoleCredentials):
         rule = f"{_described(credentials)}. {_remedy(target, credentials)}"
