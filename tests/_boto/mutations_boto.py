@@ -3,15 +3,16 @@
 #: The tests that run for a change in a module.
 RUNS = {
     "_boto/install": "_boto/test_install _boto/test_sessions _boto/test_which_sessions "
-    "_signin/test_ensure _signin/test_source_session",
+    "_signin/test_ensure _signin/test_source_session _roles/test_options",
     "_boto/installation": "_boto/test_which_sessions _boto/test_install _boto/test_sessions "
     "_boto/test_precedence _signin/test_source_session",
     "_boto/provider": "_boto/test_precedence _boto/test_sessions _boto/test_next_botocore "
-    "_boto/test_which_sessions _boto/test_install _signin/test_source_session",
+    "_boto/test_which_sessions _boto/test_install _boto/test_refused_keys "
+    "_signin/test_source_session",
     "_boto/takeover": "_boto/test_install _boto/test_which_sessions _boto/test_sessions "
     "_boto/test_refused_keys",
     "_boto/default_session": "_boto/test_install _boto/test_which_sessions _boto/test_sessions "
-    "_signin/test_source_session _roles/test_profile_errors",
+    "_signin/test_source_session _signin/test_ensure _roles/test_profile_errors",
     "_boto/refused_keys": "_boto/test_refused_keys _boto/test_refusal_codes",
     "_boto/credentials": "_boto/test_signing _boto/test_next_botocore _boto/test_botocore_rules "
     "_boto/test_sessions test_secrets",
@@ -101,13 +102,9 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
     "_boto/provider": [
         ("            if self._is_loading:\n", "            if False:\n"),
         ("                    self._is_loading = False\n", "                    pass\n"),
-        ("                if not self._is_wanted():\n", "                if False:\n"),
-        ("return self._credentials if self._is_wanted() else None", "return self._credentials"),
-        ("RefusedKeyRetry(credentials.renewal).register(self._session)", "pass"),
-        (
-            "                self._credentials = credentials\n                Ref",
-            "                Ref",
-        ),
+        ("            if not self._is_wanted():\n", "            if False:\n"),
+        ("RefusedKeyRetry(self._credentials.renewal).register(self._session)", "pass"),
+        ("            if self._credentials is None:\n", "            if True:\n"),
         (
             'if not role.is_from_profile or "assume-role" not in methods:',
             "if not role.is_from_profile:",

@@ -65,14 +65,13 @@ class RoleVaultProvider(CredentialProvider):
             if self._credentials is None:
                 self._is_loading = True
                 try:
-                    credentials = RoleCredentials(self._chain.renewal(self._role))
+                    self._credentials = RoleCredentials(self._chain.renewal(self._role))
                 finally:
                     self._is_loading = False
-                if not self._is_wanted():
-                    return None
-                self._credentials = credentials
-                RefusedKeyRetry(credentials.renewal).register(self._session)
-            return self._credentials if self._is_wanted() else None
+            if not self._is_wanted():
+                return None
+            RefusedKeyRetry(self._credentials.renewal).register(self._session)
+            return self._credentials
 
 
 class _WholeChain(CredentialProvider):
