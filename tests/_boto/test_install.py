@@ -183,6 +183,35 @@ def test_options_changed_in_place_are_others(options: Options) -> None:
     assert rolevault.install(tags=tags, **options).get_credentials() is not credentials
 
 
+def test_an_equal_call_for_a_session_of_another_profile(options: Options, empty_home: Path) -> None:
+    """A given session is taken as it is, and so a second equal call does nothing, either."""
+    (empty_home / ".aws").mkdir()
+    (empty_home / ".aws" / "config").write_text("[profile work]\nregion=eu-west-1\n")
+    session = rolevault.install(session=boto3.Session(), profile="work", **options)
+    credentials = session.get_credentials()
+    assert rolevault.install(session=session, profile="work", **options) is session
+    assert session.get_credentials() is credentials
+
+
+def test_another_passphrase_replaces_the_first(options: Options) -> None:
+    """The passphrase is compared, although it is no part of the role."""
+    session = rolevault.install(passphrase="the first of them", **options)
+    credentials = session.get_credentials()
+    rolevault.install(passphrase="the second of them", **options)
+    assert session.get_credentials() is not credentials
+
+
+def test_another_profile_makes_a_session_of_the_same_region(
+    options: Options, empty_home: Path
+) -> None:
+    """The default session of another profile is replaced, and its explicit region is kept."""
+    (empty_home / ".aws").mkdir()
+    (empty_home / ".aws" / "config").write_text("[profile work]\n")
+    boto3.setup_default_session(region_name="us-west-2")
+    made = rolevault.install(profile="work", **options)
+    assert (made.profile_name, made.region_name) == ("work", "us-west-2")
+
+
 def test_a_notebook_cell_run_again_asks_nobody(options: Options, alice: Alice) -> None:
     """A cell that makes its callback anew replaces the installation; the vault
     still serves.

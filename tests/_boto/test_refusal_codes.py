@@ -182,6 +182,15 @@ def test_an_answer_without_a_body(web: Web, options: Options, status: int, sent:
     assert len(signers(web, options, "s3", "head_bucket", answer, Bucket="bucket")) == sent
 
 
+def test_an_answer_may_have_a_member_of_that_name(web: Web, options: Options) -> None:
+    """``Error`` is text in some answers that are no errors."""
+    web.answers["/"] = lambda request: Answer(200, JSON, b'{"Id":"1","Error":"ExpiredToken"}')
+    client = rolevault.session(**options).client(
+        "redshift-data", region_name="eu-west-1", endpoint_url=web.url
+    )
+    assert client.describe_statement(Id="1")["Error"] == "ExpiredToken"
+
+
 def test_no_answer_is_no_refusal(options: Options) -> None:
     """The caller gets botocore's own error where nothing listens."""
     with socket.socket() as bound:  # and does not listen

@@ -77,6 +77,19 @@ def test_ensure_names_what_shadows_the_role(
         rolevault.ensure(mine)
 
 
+def test_ensure_says_what_beats_a_profile(
+    options: Options, alice: Alice, empty_home: Path, role_a: Role
+) -> None:
+    """Keys of the environment beat a profile that ``install()`` does not name."""
+    (empty_home / ".aws").mkdir()
+    (empty_home / ".aws" / "config").write_text(
+        f"[default]\nrole_arn={role_a.arn}\ncredential_source=Environment\n"
+    )
+    rolevault.install()
+    with pytest.raises(ConfigurationError, match=r"'env'.*Remove these credentials"):
+        rolevault.ensure()
+
+
 def test_ensure_advises_nothing_that_was_done(options: Options, alice: Alice) -> None:
     """A session without the role, where ``role_arn=`` was passed: the role is elsewhere."""
     rolevault.install(session=boto3.Session(), **options)

@@ -196,6 +196,18 @@ def test_a_source_made_later_is_left_alone_too(
     assert account_of(source) == alice.user.account
 
 
+def test_a_source_made_under_another_installation_is_left_alone_too(
+    alice: Alice, options: Options, role_b: Role
+) -> None:
+    """The first installation would have given it the role, and the second one enters with it."""
+    rolevault.install(**options, all_sessions=True)
+    source = boto3.Session()
+    other = {**options, "role_arn": role_b.arn}
+    made = rolevault.install(**other, source_session=source, all_sessions=True)
+    assert account_of(made) == "444455556666"
+    assert account_of(source) == alice.user.account
+
+
 def test_a_source_that_leads_back_is_an_error(alice: Alice, options: Options, role_b: Role) -> None:
     """The error is a sentence, and the stack does not overflow."""
     default = boto3.Session()
