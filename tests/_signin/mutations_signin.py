@@ -17,9 +17,13 @@ RUNS = {
     "_signin/source_lookup": "_signin/test_source_keys",
     "_signin/mfa_hint": "_signin/test_source_keys",
     "_signin/source_session": "_signin/test_source_session",
+    "_signin/user_fetcher": "_signin/test_user_session",
 }
 #: For each module: a text of it, and what replaces the text.
 MUTATIONS: dict[str, list[tuple[str, str]]] = {
+    "_signin/user_fetcher": [
+        ("None if self._source.is_role() else self", "self"),
+    ],
     "_signin/sts_answer": [
         ("if not is_printable(credentials[name]):", "if False:"),
         ("isinstance(value, str) and _KEY", "_KEY"),
@@ -92,6 +96,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("        entries.update(self._in_memory)\n", ""),
     ],
     "_signin/renewal": [
+        ("        return self._renew(ask).session\n", "        return self._renew(True).session\n"),
         ("if 0 <= now - self._dropped_at", "if now - self._dropped_at"),
         (
             "                if self._signs_with(access_key_id):\n"

@@ -18,6 +18,8 @@ from conftest import Alice, Enter, account_of, key_of
 from local_iam import Role
 from local_sts import LocalSts
 from rolevault import ConfigurationError, MfaRequest, MfaRequiredError, Vault
+from rolevault._boto.credentials import RoleCredentials
+from rolevault._signin.assume_role import CodeNeededError
 from rolevault._signin.session_store import SessionStore
 
 
@@ -128,6 +130,29 @@ def test_a_code_is_not_asked_for_before_it_must_be(
     assert key_of(session) != first
     assert len(alice.requests) == 2
     assert sts.count("AssumeRole") == 2
+
+
+def test_whole_session_is_given_without_a_question(
+    alice: Alice, role_a: Role, enter: Enter, clock: time_machine.Traveller
+) -> None:
+    """``session()`` returns the keys that sign with their own expiry, and renews as ``frozen()``
+    does. Where a code is needed, it asks nobody if it may not.
+    """
+    credentials = enter(role_a, mfa_session_seconds=900).get_credentials()
+    assert isinstance(credentials, RoleCredentials)
+    renewal = credentials.renewal
+    with pytest.raises(CodeNeededError):
+        renewal.session(ask=False)
+    assert alice.requests == []
+    first = renewal.session(ask=True)
+    assert first.keys[0] == credentials.get_frozen_credentials().access_key
+    clock.shift(600)
+    assert renewal.session(ask=False) is first
+    clock.shift(3000)
+    with pytest.raises(CodeNeededError):
+        renewal.session(ask=False)
+    assert renewal.session(ask=True).expires == renewal.expires != first.expires
+    assert len(alice.requests) == 2
 
 
 def test_requests_are_served_while_a_person_types(

@@ -9,7 +9,7 @@ import time_machine
 from botocore.exceptions import CredentialRetrievalError
 
 import rolevault
-from conftest import Alice, Config, Python, account_of, key_of
+from conftest import Alice, Config, Enter, Python, account_of, key_of
 from local_sts import LocalSts, Role
 from rolevault import ConfigurationError, MfaRequiredError
 
@@ -182,6 +182,16 @@ def test_temporary_source_keys_cannot_open_one(
     monkeypatch.setenv("AWS_SESSION_TOKEN", credentials["SessionToken"])
     with pytest.raises(CredentialRetrievalError, match="takes a user's long-term keys"):
         account_of(own)
+    assert alice.requests == []
+
+
+def test_a_role_as_source_is_refused_before_it_is_entered(
+    alice: Alice, role_a: Role, enter: Enter
+) -> None:
+    """The session of a role cannot open an MFA session. Nobody is asked for the role's code."""
+    session = rolevault.session(mfa_serial=alice.serial, source_session=enter(role_a))
+    with pytest.raises(CredentialRetrievalError, match="takes a user's long-term keys"):
+        account_of(session)
     assert alice.requests == []
 
 

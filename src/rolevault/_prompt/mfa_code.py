@@ -20,6 +20,9 @@ def ask_for_code(request: MfaRequest, callback: MfaCallback | None) -> str:
     :raises MfaFailedError: the command failed, or printed something that is not a code.
     :raises ConfigurationError: the callback did not return a string.
     """
+    if reason := person.why_nobody_is_asked():
+        # A callback or a command may ask a person, too.
+        raise _nobody_there(request, reason)
     if callback is None:
         answer = _ask_person(request)
     elif callable(callback):
@@ -73,6 +76,8 @@ def _ask_person(request: MfaRequest) -> str:
     except NotTextError:
         return ""  # not a code, and so the person is asked again
     except NobodyThereError as error:
-        raise MfaRequiredError(
-            serial=request.serial, purpose=request.reason, reason=str(error)
-        ) from None
+        raise _nobody_there(request, str(error)) from None
+
+
+def _nobody_there(request: MfaRequest, reason: str) -> MfaRequiredError:
+    return MfaRequiredError(serial=request.serial, purpose=request.reason, reason=reason)

@@ -7,7 +7,10 @@ import contextlib
 import math
 import os
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from io import FileIO
 
 from rolevault._concurrency.fork_lock import ForkLock
 from rolevault._prompt import notebook
@@ -18,8 +21,6 @@ if sys.platform == "win32":
 else:
     from rolevault._prompt import tty as terminal
 
-open_terminal = terminal.open_terminal
-
 #: How long a prompt waits for another prompt of this process, in seconds.
 PATIENCE_SECONDS = 120.0
 
@@ -27,6 +28,44 @@ _prompt_lock = ForkLock()
 
 #: When Ctrl-C last ended the prompt of a thread, as ``time.monotonic()`` counts.
 _interrupted_at = -math.inf
+
+#: Why the current thread asks nobody, in its attribute ``reason``.
+_silence = threading.local()
+
+
+@contextlib.contextmanager
+def nobody_asked(reason: str) -> Iterator[None]:
+    """In the ``with`` block, this thread asks neither a person nor a callback of the user.
+
+    :param reason: the text of the ``NobodyThereError``.
+    """
+    before = why_nobody_is_asked()
+    _silence.reason = reason
+    try:
+        yield
+    finally:
+        _silence.reason = before
+
+
+def why_nobody_is_asked() -> str | None:
+    """The reason that ``nobody_asked`` was given, or None outside its block."""
+    reason: str | None = getattr(_silence, "reason", None)
+    return reason
+
+
+def open_terminal() -> FileIO:
+    """The controlling terminal, for a command that may ask the person there.
+
+    :raises NobodyThereError: there is no terminal, this is a background job, or this thread
+        asks nobody.
+    """
+    _check_asking()
+    return terminal.open_terminal()
+
+
+def _check_asking() -> None:
+    if reason := why_nobody_is_asked():
+        raise NobodyThereError(reason)
 
 
 def ask(*lines: str, label: str, hidden: bool) -> str:
@@ -37,10 +76,12 @@ def ask(*lines: str, label: str, hidden: bool) -> str:
     :param label: what the person must type, in a few words.
     :param hidden: do not show what the person types.
     :raises NobodyThereError: there is no terminal, this process is not in its foreground,
-        rolevault itself started this process, or the person closed the prompt.
+        rolevault itself started this process, this thread asks nobody, or the person closed the
+        prompt.
     :raises NotTextError: what the person typed is not text.
     """
     global _interrupted_at
+    _check_asking()
     if os.environ.get("ROLEVAULT_NESTED"):
         # The parent holds the terminal and waits for this process: asking would deadlock.
         raise NobodyThereError("this process was started by rolevault itself")

@@ -93,7 +93,16 @@ class Renewal:
         :raises RoleVaultError, BotoCoreError, ClientError: why the sign-in failed. The next
             call tries again.
         """
-        return self.keys_in_memory() or self._renew(ask)
+        return self.keys_in_memory() or self._renew(ask).signing
+
+    def session(self, *, ask: bool) -> StsSession:
+        """As ``frozen()``, but return the whole session, the keys with their own expiry: the
+        attribute ``expires`` may be that of the next session by then.
+        """
+        current = self._current
+        if current is not None and self._time_fetcher() < current.next_check:
+            return current.session
+        return self._renew(ask).session
 
     def keys_in_memory(self) -> ReadOnlyCredentials | None:
         """Return the keys in memory, or None if there are none or a renewal is due. No file is
@@ -157,9 +166,10 @@ class Renewal:
     def _signs_with(self, access_key_id: str) -> bool:
         return self._current is not None and self._current.session.keys[0] == access_key_id
 
-    def _renew(self, ask: bool) -> ReadOnlyCredentials:
-        """Fetch a session. The lock is held for decisions only. While one thread signs in, the
-        other threads sign with the current keys, or wait for the outcome if there are none.
+    def _renew(self, ask: bool) -> _Current:
+        """Return the session that signs now. Fetch one if that is due. The lock is held for
+        decisions only. While one thread signs in, the other threads sign with the current keys,
+        or wait for the outcome if there are none.
         """
         while True:
             current = self._current
@@ -173,7 +183,7 @@ class Renewal:
                 if current is None:
                     continue  # another thread has dropped the key since
                 if now < current.next_check:
-                    return current.signing
+                    return current
                 # This thread claims the renewal: until its attempt ends, the other threads find
                 # nothing due, and sign with these keys.
                 self._current = current = replace(current, next_check=current.session.end)
@@ -198,7 +208,7 @@ class Renewal:
             finally:
                 self._schedule_next_attempt(current)
             if self._time_fetcher() < current.session.end:
-                return current.signing
+                return current
 
     def _schedule_next_attempt(self, current: _Current) -> None:
         """Note when the next attempt is due, unless another session was adopted since: in a
@@ -211,17 +221,17 @@ class Renewal:
                 next_check = min(now + _RETRY_SECONDS, window)
                 self._current = replace(current, next_check=next_check)
 
-    def _adopt(self, session: StsSession) -> ReadOnlyCredentials:
-        """Sign with this session from now on. Return its keys."""
+    def _adopt(self, session: StsSession) -> _Current:
+        """Sign with this session from now on. Return it as the current one."""
         with self._state_lock.lock:
             current = self._current
             if current is not None and current.session.keys == session.keys:
-                return current.signing
+                return current
             signing = _read_only(session, self.role.account_id)
-            self._current = _Current(session, signing, session.advisory)
+            self._current = adopted = _Current(session, signing, session.advisory)
             self._recent_key_ids.append(session.keys[0])
             self.on_renewed(session.expires)
-            return signing
+            return adopted
 
 
 def _read_only(session: StsSession, account_id: str | None) -> ReadOnlyCredentials:

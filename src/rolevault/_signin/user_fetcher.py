@@ -111,8 +111,9 @@ class UserFetcher:
         return _ending_at(session, mfa_session.end(session))
 
     def _mfa_session(self) -> MfaSession:
-        keys = self._source.keys(ask=True)
-        if self._source.is_role() or keys[2] is not None:
+        # The keys of a role are not asked for, because the role might need a code.
+        keys = None if self._source.is_role() else self._source.keys(ask=True)
+        if keys is None or keys[2] is not None:
             raise _failed(
                 "GetSessionToken takes a user's long-term keys, and the source credentials "
                 f"({self._source.method}) are temporary. Name a profile or a session with "

@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 
 from rolevault._concurrency.single_flight import SingleFlight
+from rolevault._prompt import person
 from rolevault._vault import envelope, held_key
 from rolevault._vault.envelope import Envelope, Header
 from rolevault._vault.passphrase import PERSON, PassphraseSource
@@ -27,7 +28,8 @@ class DataKeyCache:
         self._keys: dict[tuple[str, Hashable], bytes] = {}
         self._new: dict[tuple[str, Hashable], tuple[Header, bytes]] = {}
         # Threads that need the same key share one question and its outcome. A thread that
-        # needs the key of another vault does not wait for them.
+        # needs the key of another vault does not wait for them, and neither does a thread that
+        # asks nobody: it must not wait for a person, nor tell the others that nobody is there.
         self._unlocking: SingleFlight[bytes] = SingleFlight()
         self._preparing: SingleFlight[None] = SingleFlight()
 
@@ -68,7 +70,7 @@ class DataKeyCache:
                 self.put(header, source, data_key)
             return data_key
 
-        key = (header.id, source.identity)
+        key = (header.id, source.identity, person.why_nobody_is_asked())
         return self.get(header, source) or self._unlocking.run(key, f"opening {path}", work)
 
     def prepare_new(self, source: PassphraseSource, path: str) -> None:
@@ -86,7 +88,8 @@ class DataKeyCache:
                 held_key.hold_typed(*self._new[key], seconds)
 
         if key not in self._new:
-            self._preparing.run(key, f"making {path}", work)
+            call = (key, person.why_nobody_is_asked())
+            self._preparing.run(call, f"making {path}", work)
 
     def get_new(self, source: PassphraseSource, path: str) -> tuple[Header, bytes] | None:
         """What ``prepare_new`` has made."""

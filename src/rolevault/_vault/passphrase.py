@@ -74,6 +74,10 @@ class PassphraseSource:
         :raises PassphraseRequiredError: nothing is configured, and nobody is there to ask.
         :raises ConfigurationError: a configured source failed.
         """
+        reason = person.why_nobody_is_asked()
+        if reason is not None and callable(self._given):
+            # The callable may ask a person.
+            raise PassphraseRequiredError(path=path, reason=reason)
         passphrase = self._configured()
         if passphrase is None:
             return ask_new(path) if new else ask(path, *why, label=label)
