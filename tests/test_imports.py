@@ -116,6 +116,7 @@ def test_the_public_names() -> None:
     assert {name for name in rolevault.__all__ if not name.endswith("Error")} == {
         "MfaRequest",
         "Vault",
+        "endpoint",
         "ensure",
         "install",
         "is_installed",

@@ -64,6 +64,9 @@ def every_option() -> None:
 
 def other_functions(session: boto3.Session) -> None:
     assert_type(rolevault.ensure(), datetime)
+    with rolevault.endpoint(session) as endpoint, rolevault.endpoint():
+        assert_type(endpoint.env(), dict[str, str])
+        endpoint.install()
     rolevault.ensure(session, min_ttl="2h", refresh=True)
     rolevault.ensure(min_ttl=timedelta(hours=1))
     rolevault.ensure(min_ttl=3600)

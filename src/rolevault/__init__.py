@@ -12,8 +12,8 @@ To follow a request from ``install()`` to its signature, read these files in thi
 8. ``_vault/vault.py``: a ``Vault`` stores the session in the encrypted file.
 
 The ``__init__.py`` of each package says what is in the package. A package imports only from the
-packages that come after it in this list: ``cli``, ``_boto``, ``_signin``, ``_roles``, ``_vault``,
-``_prompt``, ``_concurrency``.
+packages that come after it in this list: ``cli``, ``_serve``, ``_boto``, ``_signin``, ``_roles``,
+``_vault``, ``_prompt``, ``_concurrency``.
 """
 
 import importlib
@@ -41,6 +41,7 @@ from rolevault.errors import (
 
 if TYPE_CHECKING:
     from rolevault._prompt.mfa_request import MfaRequest
+    from rolevault._serve.endpoint import endpoint
     from rolevault._vault.rotation import rotate_passphrase
     from rolevault._vault.unlocking import lock, unlock
     from rolevault._vault.vault import Vault
@@ -62,6 +63,7 @@ __all__ = [
     "VaultTamperedError",
     "VaultVersionError",
     "WrongPassphraseError",
+    "endpoint",
     "ensure",
     "install",
     "is_installed",
@@ -78,6 +80,7 @@ __all__ = [
 _IMPORTED_AT_FIRST_USE = {
     "MfaRequest": "rolevault._prompt.mfa_request",
     "Vault": "rolevault._vault.vault",
+    "endpoint": "rolevault._serve.endpoint",
     "lock": "rolevault._vault.unlocking",
     "rotate_passphrase": "rolevault._vault.rotation",
     "unlock": "rolevault._vault.unlocking",

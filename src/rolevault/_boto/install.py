@@ -30,6 +30,8 @@ from rolevault.errors import ConfigurationError
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from rolevault._boto.credentials import RoleCredentials
+
 #: One ``install`` or ``uninstall`` at a time.
 _install_lock = ForkLock()
 
@@ -201,10 +203,21 @@ def ensure(
     :raises BotoCoreError: the same, where botocore failed.
     :raises ClientError: the same, where STS refused.
     """
+    seconds = validation.min_ttl("min_ttl", min_ttl)
+    _, credentials = role_credentials(session)
+    return credentials.renewal.ensure(seconds, refresh=refresh)
+
+
+def role_credentials(
+    session: boto3.Session | None,
+) -> "tuple[boto3.Session, RoleCredentials]":
+    """Return the session, by default the default one, and the credentials of its role.
+
+    :raises ConfigurationError: the session signs with other credentials.
+    """
     with IMPORT_LOCK:
         from rolevault._boto.credentials import RoleCredentials
 
-    seconds = validation.min_ttl("min_ttl", min_ttl)
     session = default_session() if session is None else session
     check_session(session, {})
     target = _botocore_private.botocore_session(session)
@@ -212,7 +225,7 @@ def ensure(
     if not isinstance(credentials, RoleCredentials):
         rule = f"{_described(credentials)}. {_remedy(target, credentials)}"
         raise ConfigurationError(option="session", value=shown(session), rule=rule)
-    return credentials.renewal.ensure(seconds, refresh=refresh)
+    return session, credentials
 
 
 def _described(credentials: Credentials | None) -> str:
