@@ -5,6 +5,7 @@ RUNS = {
     "_serve/endpoint": "_serve/test_endpoint",
     "_serve/credentials_server": "_serve/test_endpoint",
     "_serve/child_environment": "_serve/test_endpoint",
+    "cli/child": "cli/test_exec_server",
 }
 #: For each module: a text of it, and what replaces the text.
 MUTATIONS: dict[str, list[tuple[str, str]]] = {
@@ -93,6 +94,16 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("    if services is not None:\n", "    if False:\n"),
         ("        if isinstance(value, Mapping):\n", "        if False:\n"),
         ('if "AWS_PROFILE" not in found and has', "if has"),
+    ],
+    "cli/child": [
+        ("        elif not _comes_from_keyboard(number):\n", "        else:\n"),
+        ("        return os.tcgetpgrp(terminal) == os.getpgrp()", "        return False"),
+        (" and signal.getsignal(number) is not signal.SIG_IGN", ""),
+        ("return 128 - code if code < 0 else code", "return code"),
+        (
+            "    except OSError:\n        return False\n    try",
+            "    except OSError:\n        return True\n    try",
+        ),
     ],
 }
 #: Texts whose change no test can notice, and why.

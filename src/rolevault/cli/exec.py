@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -32,6 +33,12 @@ class _BeforeDashes(click.Command):
 @click.option("-j", "--json", "as_json", is_flag=True, hidden=True)
 @click.option("-t", "--mfa-token", hidden=True)
 @click.option("--nest", is_flag=True, help="Run inside another exec, too.")
+@click.option(
+    "--server",
+    "--ecs-server",
+    is_flag=True,
+    help="Serve the credentials to the command, so that they renew themselves.",
+)
 @targets.options
 @click.pass_obj
 def command(
@@ -39,6 +46,7 @@ def command(
     /,
     words: tuple[str, ...],
     nest: bool,
+    server: bool,
     as_json: bool,
     mfa_token: str | None,
     **given: Any,
@@ -68,8 +76,16 @@ def command(
         return FAILED
     from rolevault.cli import environment
 
-    found = environment.variables(targets.session_of(profile, **given))
+    session = targets.session_of(profile, **given)
     name = profile or given["role_arn"]
+    if server:
+        import rolevault
+        from rolevault.cli import child
+
+        with rolevault.endpoint(session) as endpoint:
+            env = {**endpoint.env(), "AWS_VAULT": name, "ROLEVAULT_NESTED": "1"}
+            return _started(lambda: child.run(argv, env), argv)
+    found = environment.variables(session)
     return _become(argv, {**_without_secrets(), **found, "AWS_VAULT": name})
 
 
@@ -86,20 +102,23 @@ def _without_secrets() -> dict[str, str]:
 
 
 def _become(argv: list[str], env: dict[str, str]) -> int:
-    """Run the command in the place of this process, so that signals reach it.
+    """Run the command in the place of this process, so that signals reach it."""
+    if os.name != "posix":
+        from rolevault.cli import child
 
-    :returns: the shell's exit code where the command cannot be run: 126 or 127.
-    """
+        return _started(lambda: child.run(argv, env), argv)
+    # Python ignores these signals, and a program inherits that: yes | head would complain.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    # It is the command that the user named.
+    return _started(lambda: os.execvpe(argv[0], argv, env), argv)  # noqa: S606
+
+
+def _started(start: Callable[[], int], argv: list[str]) -> int:
+    """What ``start`` returns; the shell's exit code where the command cannot be run: 126 or 127."""
     sys.stdout.flush()
     try:
-        if os.name == "posix":
-            # Python ignores these signals, and a program inherits that: yes | head would complain.
-            for number in (signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)
-            os.execvpe(argv[0], argv, env)  # noqa: S606  it is the command that the user named
-        import subprocess
-
-        return subprocess.run(argv, env=env, check=False).returncode  # noqa: S603  the same command
+        return start()
     except FileNotFoundError:
         say(f"there is no command {argv[0]!r}.")
         return 127
