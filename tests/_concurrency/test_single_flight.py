@@ -111,6 +111,21 @@ def test_a_thundering_herd(
     assert sts.count("GetCallerIdentity", "OK") == 40
 
 
+def test_threads_that_wait_do_not_do_the_work_again(caplog: pytest.LogCaptureFixture) -> None:
+    """All get what the one run returned, also where that is None."""
+    caplog.set_level("INFO", "rolevault")
+    flight, runs = single_flight.SingleFlight[None](), list[int]()
+
+    def work() -> None:
+        while len(caplog.records) < 7:
+            time.sleep(0.01)
+        runs.append(1)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: flight.run("key", "a test", work), range(8))) == [None] * 8
+    assert runs == [1]
+
+
 def test_sixteen_threads_that_call_boto3_first_thing(
     sts: LocalSts, alice: Alice, role_a: Role
 ) -> None:

@@ -110,6 +110,14 @@ def test_what_went_wrong_is_said(argv: list[str], reason: str) -> None:
     assert str(caught.value) == reason
 
 
+def test_the_limits_are_those_of_the_documents() -> None:
+    """A command gets 30 s, and 64 KiB for what it prints."""
+    assert _command.TIMEOUT_SECONDS == 30
+    assert len(run(sh("head -c 65536 /dev/zero"))) == 65536
+    with pytest.raises(CommandFailedError, match="it printed too much"):
+        run(sh("head -c 65537 /dev/zero"))
+
+
 def test_a_long_complaint_is_cut_and_never_blocks() -> None:
     """A command can write more to stderr than a pipe holds. The error quotes the end of it."""
     with pytest.raises(CommandFailedError) as caught:
