@@ -198,6 +198,22 @@ def test_command_that_restarts_what_is_killed_is_ended(
                 os.kill(pid, signal.SIGKILL)
 
 
+def test_what_a_command_leaves_to_its_child_is_read(tmp_path: Path) -> None:
+    """The child prints when the command itself has ended."""
+    assert run(sh("(sleep 0.3; printf late) 2>/dev/null &")) == b"late"
+
+
+def test_a_long_complaint_is_not_kept() -> None:
+    """A command that complains for ever fills no memory."""
+    reads, writes = os.pipe()
+    reader = _command._Reader(os.fdopen(reads, "rb", buffering=0))
+    with os.fdopen(writes, "wb") as pipe:
+        pipe.write(b"noise" * 100_000 + b"the end")
+    reader.join(30)
+    assert len(reader.data) == 64 * 1024
+    assert reader.data.endswith(b"the end")
+
+
 def test_daemon_of_a_command_is_not_waited_for(tmp_path: Path) -> None:
     """A command can leave an agent behind that keeps the pipes open. The agent lives on."""
     pid = tmp_path / "pid"

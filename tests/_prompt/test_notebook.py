@@ -192,6 +192,29 @@ def test_frontend_without_input_is_nobody_there(notebook: Notebook, sts: LocalSt
     assert sts.calls == []
 
 
+def test_closed_prompt_is_nobody_there(notebook: Notebook) -> None:
+    """ipykernel takes Ctrl-D for the end of the input."""
+    printed, _ = notebook.run(f"{INSTALL}\n{CALL}", "\x04")
+    assert printed.startswith("PassphraseRequiredError: ")
+    assert "the prompt was closed" in printed
+
+
+def test_debugger_of_a_thread_is_back_after_its_prompt(notebook: Notebook) -> None:
+    """The trace function that the thread had before sees its next lines."""
+    printed, asked = notebook.run(
+        "import sys\n"
+        "from rolevault._prompt import person\n"
+        "def before(*_): return None\n"
+        "def work():\n"
+        "    sys.settrace(before)\n"
+        "    person.ask(label='Code', hidden=False)\n"
+        "    print(sys.gettrace() is before)\n"
+        "thread = threading.Thread(target=work); thread.start(); thread.join()",
+        "123456",
+    )
+    assert (printed, len(asked)) == ("True\n", 1)
+
+
 def test_thread_that_outlives_its_cell_does_not_ask(notebook: Notebook, tmp_path: Path) -> None:
     """No frontend shows a prompt while no cell runs: the thread gets an error and does not hang."""
     go, said = tmp_path / "go", tmp_path / "said"

@@ -8,6 +8,7 @@ import fcntl
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ import pytest
 
 from conftest import Python
 from pty_user import CTRL_BACKSLASH, CTRL_C, CTRL_D, CTRL_Z, PtyUser
+from rolevault._prompt import person as prompts
+from rolevault._prompt.prompt_errors import NobodyThereError
 
 if sys.platform == "win32":
     pytest.skip("no pseudo-terminals", allow_module_level=True)
@@ -199,6 +202,11 @@ def test_passphrase_stays_hidden_when_a_stopped_job_goes_on(ask: str) -> None:
         assert person.echo
         person.type("fg\r")
         person.sees("Passphrase: ")
+        person.type(CTRL_Z)
+        person.sees("ready> ")
+        assert person.echo
+        person.type("fg\r")
+        person.sees("Passphrase: ")
         assert not person.echo
         person.type("swordfish\r")
         person.sees("answer 'swordfish'")
@@ -288,6 +296,67 @@ def test_enter_ends_the_line_on_a_terminal_that_was_left_raw(ask: str) -> None:
         person.sees("answer '123456'")
         person.leaves()
         assert "-icanon" in person.screen
+
+
+def test_a_line_can_be_edited_on_a_terminal_that_was_left_raw(ask: str) -> None:
+    """Backspace removes a character, and Ctrl-C interrupts."""
+    with in_shell(f"stty raw -echo; {ask} 'One'; {ask} 'Two'") as person:
+        person.sees("One: ")
+        person.type("129\x7f3\r")
+        person.sees("answer '123'")
+        person.sees("Two: ")
+        person.type(CTRL_C)
+        person.sees("KeyboardInterrupt")
+
+
+#: shell.py PROGRAM FILE: starts a job that asks, as a shell does. When the file is there, takes the
+#: foreground back, sets modes of its own, ends the job, and says whether its modes stayed.
+SHELL = """
+import os, pathlib, signal, sys, termios, time
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+job = os.fork()
+if job == 0:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    os.execv(sys.executable, [sys.executable, "-c", sys.argv[1], "Code", "hidden"])
+while not pathlib.Path(sys.argv[2]).exists():
+    time.sleep(0.01)
+os.tcsetpgrp(0, os.getpgrp())
+modes = termios.tcgetattr(0)
+modes[3] = modes[3] & ~termios.ECHOE | termios.ECHO
+termios.tcsetattr(0, termios.TCSANOW, modes)
+os.kill(job, signal.SIGTERM)
+os.waitpid(job, 0)
+print("as they were" if termios.tcgetattr(0) == modes else "changed")
+"""
+
+
+def test_modes_that_the_shell_has_set_meanwhile_stay(tmp_path: Path) -> None:
+    """The end of a job in the background does not touch the modes of the terminal."""
+    asked = tmp_path / "asked"
+    with at_terminal(SHELL, ASK, str(asked)) as person:
+        person.sees("Code: ")
+        asked.touch()
+        assert person.leaves() == 0
+        assert person.screen.endswith("as they were\n")
+
+
+def test_a_prompt_leaves_no_signal_blocked() -> None:
+    """A signal that stays blocked in the thread would not end the script any more."""
+    script = ASK + "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    with at_terminal(script, "Code") as person:
+        person.sees("Code: ")
+        person.type("1\r")
+        person.sees("set()\n")
+
+
+def test_a_background_job_leaves_no_file_open(ask: str) -> None:
+    """Python warns of a file that nobody closed, with ``-X dev``."""
+    with interactive_shell() as person:
+        person.type(f"{ask.replace(' ', ' -X dev ')} 'Code' &\r")
+        person.sees("nobody: this is a background job of its terminal")
+        person.type("wait; echo 'no ''more'\r")
+        assert "ResourceWarning" not in person.sees("no more")
 
 
 def test_prompt_cannot_steer_the_terminal() -> None:
@@ -401,6 +470,27 @@ with ThreadPoolExecutor() as pool:
         person.type("two\r")
         person.leaves()
         assert person.screen.splitlines()[-1] in ("one two", "two one")
+
+
+def test_waiting_for_another_thread_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers the prompt of another thread: an error, in place of a second prompt."""
+    monkeypatch.setattr(prompts, "PATIENCE_SECONDS", 0.1)
+    asked, answered = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with prompts._prompt_lock.lock:
+            asked.set()
+            answered.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    asked.wait()
+    try:
+        with pytest.raises(NobodyThereError, match="another prompt of this process"):
+            prompts.ask(label="Code", hidden=False)
+    finally:
+        answered.set()
+        holder.join()
 
 
 def test_waiting_for_the_terminal_ends(ask: str, tmp_path: Path) -> None:
