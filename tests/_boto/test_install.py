@@ -390,12 +390,15 @@ def test_a_handler_of_logs_may_make_a_client(
     assert (output, errors) == ("done\n", "")
 
 
-def test_what_slipped_into_a_region_is_not_shown(options: Options, empty_home: Path) -> None:
+@pytest.mark.parametrize("region", ["eu-west-1", ""])
+def test_what_slipped_into_a_region_is_not_shown(
+    options: Options, empty_home: Path, region: str
+) -> None:
     """Lines too far to the right are part of the value above them."""
     directory = empty_home / ".aws"
     directory.mkdir(exist_ok=True)
     (directory / "config").write_text(
-        "[profile p]\nregion = eu-west-1\n  aws_secret_access_key = SENTINEL\n"
+        f"[profile p]\nregion = {region}\n  aws_secret_access_key = SENTINEL\n"
     )
     session = boto3.Session(profile_name="p")
     with pytest.raises(ConfigurationError, match="has a region already") as caught:

@@ -180,7 +180,12 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         (' and (value != "" or name not in _NONE_IF_EMPTY)', ""),
         ("with contextlib.suppress(TypeError, ValueError):", "if True:"),
         ('        values["duration_from_profile"] = True\n', ""),
-        ("isinstance(text, str) and not holds_other_settings(text)", "True"),
+        (
+            '"<not shown>" if holds_other_settings(text) else error.value',
+            "error.value",
+        ),
+        ('not isinstance(value, str) or "\\n" in value', '"\\n" in value'),
+        ('not isinstance(value, str) or "\\n" in value', "not isinstance(value, str)"),
         ("    check_readable(session)\n    if profile", "    if profile"),
         ('profile != "default" and profile not in', "profile not in"),
         ('    if "role_arn" in found:\n        where', "    if False:\n        where"),

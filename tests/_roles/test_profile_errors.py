@@ -383,7 +383,9 @@ def test_bad_settings_name_their_section(
         rolevault.install(profile=where)
 
 
-@pytest.mark.parametrize("key", ["role_arn", "source_profile", "credential_source", "mfa_serial"])
+@pytest.mark.parametrize(
+    "key", ["role_arn", "source_profile", "credential_source", "mfa_serial", "region"]
+)
 @pytest.mark.parametrize("value", ["", "x"])
 def test_keys_that_slipped_into_a_setting_are_not_shown(
     config: Config, role_a: Role, alice: Alice, key: str, value: str

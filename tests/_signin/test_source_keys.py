@@ -286,7 +286,7 @@ def test_a_denial_of_a_role_by_its_arn_says_what_to_pass(
     assert f"demands MFA, pass mfa_serial='{alice.serial}'." in caplog.text
 
 
-@pytest.mark.parametrize("what", ["no device", "a loop", "a role as source"])
+@pytest.mark.parametrize("what", ["no device", "a loop", "no name", "a role as source"])
 def test_a_denial_that_no_device_explains_is_not_explained(
     sts: LocalSts, alice: Alice, config: Config, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
@@ -296,6 +296,7 @@ def test_a_denial_that_no_device_explains_is_not_explained(
     text = {
         "no device": "source_profile=base\n",
         "a loop": "source_profile=base\ninclude_profile=prod\n",
+        "no name": "source_profile=base\ninclude_profile=\n  a=b\n",
         "a role as source": "source_profile=mid\n",
     }[what]
     config(

@@ -43,7 +43,7 @@ def shown(session: Any) -> str:
     its region may hold a secret, and the session is not shown.
     """
     region = getattr(session, "region_name", None)
-    hidden = isinstance(region, str) and holds_other_settings(region)
+    hidden = region is not None and holds_other_settings(region)
     return "<not shown>" if hidden else repr(session)
 
 

@@ -82,20 +82,20 @@ def role_values(
     except ConfigurationError as error:
         where = setting_location(session, profile, error.option)
         text = found.get(error.option, "")
-        shown = isinstance(text, str) and not holds_other_settings(text)
         raise ConfigurationError(
             option=error.option,
-            value=error.value if shown else "<not shown>",
+            value="<not shown>" if holds_other_settings(text) else error.value,
             rule=f"{error.rule} It stands in {where}.",
         ) from None
     return values
 
 
-def holds_other_settings(value: str) -> bool:
+def holds_other_settings(value: object) -> bool:
     """Whether a value can show more than itself. In a file where a line begins too far to
-    the right, that line is part of the setting above: a secret key, for example.
+    the right, that line is part of the setting above: a secret key, for example. botocore
+    makes a mapping of such lines where the setting above is empty.
     """
-    return "\n" in value
+    return not isinstance(value, str) or "\n" in value
 
 
 def require_role(session: botocore.session.Session, profile: str) -> None:

@@ -21,12 +21,12 @@ def mfa_hint(session: botocore.session.Session, role: Role) -> str | None:
     seen: set[str] = set()
     while waiting:
         profile = waiting.pop(0)
-        if profile is None or profile in seen:
+        if not isinstance(profile, str) or profile in seen:
             continue
         seen.add(profile)
         found = settings(session, profile)
         serial = found.get("mfa_serial")
-        if isinstance(serial, str) and serial and not holds_other_settings(serial):
+        if serial and not holds_other_settings(serial):
             remedy = f"pass mfa_serial={serial!r}"
             if own is not None and role.is_from_profile:
                 remedy = f'add "mfa_serial = {serial}" to profile {own}, or {remedy}'
