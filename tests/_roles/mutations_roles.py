@@ -2,7 +2,10 @@
 
 _OPTIONS = "_roles/test_options _boto/test_precedence"
 _PROFILES = "_roles/test_profile_errors _roles/test_profiles"
-_SOURCES = "_signin/test_sources _signin/test_web_identity _signin/test_source_session"
+_SOURCES = (
+    "_roles/test_source_identity _signin/test_sources _signin/test_web_identity "
+    "_signin/test_source_session"
+)
 
 #: The tests that run for a change in a module.
 RUNS = {
@@ -228,8 +231,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("        except FileNotFoundError:\n            pass\n", ""),
         ("shlex.quote(profile)", "profile"),
         ('profile if profile == "default" else ', ""),
-        ("except (ConfigNotFound, ConfigParseError):", "except ConfigParseError:"),
-        ("except (ConfigNotFound, ConfigParseError):", "except ConfigNotFound:"),
+        ("except ConfigNotFound:", "except KeyError:"),
         ("credentials if key in parsed.get(profile, {}) else config", "config"),
     ],
 }

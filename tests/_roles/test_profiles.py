@@ -10,6 +10,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore.exceptions import InvalidConfigError
 
 import rolevault
 from conftest import Alice, Config, account_of, keys
@@ -353,6 +354,16 @@ def test_a_long_duration_is_honoured_where_sts_does(
     account_of(rolevault.session(profile="prod"))
     calls = [each for each in sts.calls if each.action == "AssumeRole"]
     assert [each.params["DurationSeconds"] for each in calls] == ["43200", "3600"]
+
+
+def test_half_a_pair_of_keys_beats_a_role_too(config: Config, role_a: Role, role_b: Role) -> None:
+    """botocore looks for static keys in such a source profile, and finds none."""
+    config(
+        f"[profile upper]\nrole_arn={role_a.arn}\nsource_profile=base\naws_secret_access_key=x\n"
+        f"[profile prod]\nrole_arn={role_b.arn}\nsource_profile=upper\n"
+    )
+    with pytest.raises(InvalidConfigError, match="must have credentials"):
+        account_of(rolevault.session(profile="prod"))
 
 
 def test_mfa_process_gives_the_code(

@@ -73,6 +73,22 @@ def make_socket(path: Path) -> None:
 # Made so that only its owner gets in.
 
 
+def test_made_closed_from_the_first_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can enter a directory between its making and the next call."""
+    seen, chmod, before = [], Path.chmod, os.umask(0)
+
+    def look(path: Path, mode: int) -> None:
+        seen.append(stat.S_IMODE(path.stat().st_mode))
+        chmod(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", look)
+    try:
+        Vault(tmp_path / "new" / "vault", PASSPHRASE)["a"] = {}
+    finally:
+        os.umask(before)
+    assert seen == [0o700]
+
+
 @pytest.mark.usefixtures("umask")
 def test_made_closed_whatever_the_umask(path: Path) -> None:
     """Files 0600, each directory we make 0700 (check 32)."""

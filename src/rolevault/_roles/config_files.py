@@ -8,7 +8,7 @@ from pathlib import Path
 
 import botocore.session
 from botocore.configloader import raw_config_parse
-from botocore.exceptions import ConfigNotFound, ConfigParseError
+from botocore.exceptions import ConfigNotFound
 
 from rolevault.errors import ConfigurationError
 
@@ -55,6 +55,6 @@ def setting_location(session: botocore.session.Session, profile: str, key: str) 
     config, credentials = sections(session, profile)
     try:
         parsed = raw_config_parse(session.get_config_variable("credentials_file"))
-    except (ConfigNotFound, ConfigParseError):
+    except ConfigNotFound:
         return config
     return credentials if key in parsed.get(profile, {}) else config
