@@ -70,7 +70,6 @@ mutants: $(VENV)/ready             ## break each check once; the suite must noti
 bench: $(VENV)/ready               ## what a script waits for, and how often it asks
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/codes_a_day.py
-	$(BIN)/python bench/passphrases_a_day.py
 	$(BIN)/python bench/fan_out.py
 
 clean:
