@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -12,20 +13,44 @@ import rolevault
 from conftest import Alice, Config
 from local_iam import Role
 from rolevault._roles.role import Options
+from rolevault._vault import kernel_keyring
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "rolevault"
 
 
-def test_the_picture_of_the_rooms_is_up_to_date() -> None:
-    """``python docs/draw_architecture.py`` would change nothing."""
-    path = ROOT / "docs" / "draw_architecture.py"
-    spec = importlib.util.spec_from_file_location("draw_architecture", path)
+def script(name: str) -> ModuleType:
+    """A script of ``docs``, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_picture_of_the_rooms_is_up_to_date() -> None:
+    """``python docs/draw_architecture.py`` would change nothing."""
+    module = script("draw_architecture")
     assert module.PICTURE.read_text(encoding="utf-8") == module.draw()
+
+
+@pytest.mark.slow
+def test_the_tour_is_up_to_date() -> None:
+    """``python docs/make_tour.py`` would change nothing that a reader sees."""
+    tour = script("make_tour")
+    if not list((ROOT / ".wheel").glob("*.whl")):
+        pytest.skip("no wheel was built here")
+    if (refusal := kernel_keyring.refusal()) is not None:
+        pytest.skip(str(refusal))
+    shown = tour.screens()
+    assert tour.tour(shown) == tour.TOUR.read_text(encoding="utf-8")
+    assert texts(tour.picture(shown)) == texts(tour.PICTURE.read_text(encoding="utf-8"))
+
+
+def texts(picture: str) -> list[str]:
+    """What a reader sees: another release of rich may draw it in another way."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", picture)
 
 
 def test_the_files_that_documents_name_exist() -> None:
