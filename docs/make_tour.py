@@ -31,8 +31,13 @@ USER = 61001
 MORNING = "2026-03-02T09:00:00Z"
 PROMPT = "tour$ "
 OLD, NEW = "correct horse battery staple", "twelve drummers drumming"
-#: Each Python of the tour begins at the same time.
-CLOCK = f"import time_machine\ntime_machine.travel({MORNING!r}, tick=False).start()\n"
+#: Each Python of the tour begins at the same time; pip's own one needs no clock.
+CLOCK = f"""
+import contextlib
+with contextlib.suppress(ImportError):
+    import time_machine
+    time_machine.travel({MORNING!r}, tick=False).start()
+"""
 
 
 class Step(NamedTuple):
@@ -143,16 +148,19 @@ def shell(home: Path, sts_url: str) -> Iterator[PtyUser]:
         # The user may read Python and its packages, wherever root has put them.
         may_read = [f"--{which}-caps=+dac_read_search" for which in ("inh", "ambient")]
         become = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *may_read]
+    programs = packages / "bin", Path(sys.executable).parent, ROOT / ".venv-build" / "bin"
     environment = {
         "HOME": str(home),
         "TERM": "xterm-256color",
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "AWS_ENDPOINT_URL_STS": sts_url,
-        "PATH": f"{packages}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": ":".join([*map(str, programs), os.environ["PATH"]]),
         "PYTHONPATH": str(packages),
         "PYTHONDONTWRITEBYTECODE": "1",
-        # pip takes the wheel of this checkout, without the dependencies, which are there.
+        # pip takes the wheel of this checkout, without the dependencies, which are there. It is
+        # the pip of another environment: that of the tests has none.
+        "PIP_PYTHON": sys.executable,
         "PIP_NO_INDEX": "1",
         "PIP_NO_DEPS": "1",
         "PIP_FIND_LINKS": str(ROOT / ".wheel"),
