@@ -467,6 +467,7 @@ import rolevault
 from test_endpoint import Client, TOKEN_FILE
 rolevault.install(sys.argv[1], mfa_serial=sys.argv[2])
 told, tell = os.pipe()
+is_up, say_up = os.pipe()
 parent = os.getpid()
 with rolevault.endpoint() as endpoint:
     client, token = Client(endpoint), pathlib.Path(endpoint.env()[TOKEN_FILE])
@@ -477,8 +478,10 @@ with rolevault.endpoint() as endpoint:
         assert client.get()[0] == 200
         lingering = os.fork()
         if not lingering:
+            os.write(say_up, b".")
             os.read(told, 1)
             os._exit(0)
+        os.read(is_up, 1)  # the child has closed its copies
 if os.getpid() != parent:
     assert client.get()[0] == 200  # the parent serves
     os._exit(0)
