@@ -34,7 +34,10 @@ def test_another_event_loop_than_asyncios(sts: LocalSts, role_a: Role, alice: Al
     session, before = session_for(role_a, alice), set(threading.enumerate())
     with pytest.raises(UnsupportedPlatformError, match="asyncio"):
         session.get_credentials().send(None)  # as any event loop starts a task
+    assert set(threading.enumerate()) <= before
     credentials = run(session.get_credentials)
+    for thread in set(threading.enumerate()) - before:
+        thread.join()  # which has loaded the credentials
     with pytest.raises(UnsupportedPlatformError, match="trio is not supported"):
         credentials.get_frozen_credentials().send(None)
     assert (sts.calls, alice.requests) == ([], [])
