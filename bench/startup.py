@@ -33,8 +33,9 @@ s.create_client('sts', region_name='eu-west-1').get_caller_identity()
 
 SCRIPTS = {
     "import boto3": "import boto3",
-    "import boto3, rolevault": "import boto3, rolevault",
-    "boto3.Session()": "import boto3, rolevault; boto3.Session()",
+    "import rolevault": "import rolevault",
+    "import boto3, rolevault; rolevault.install": "import boto3, rolevault; rolevault.install",
+    "boto3.Session()": "import boto3, rolevault; rolevault.install; boto3.Session()",
     "rolevault.install(…)": f"import boto3, rolevault; {INSTALL}",
     "one call, static keys": f"import boto3; {CALL}",
     "one call, botocore + JSONFileCache": CACHE,

@@ -24,14 +24,55 @@ def run(python: Python, script: str) -> Any:
     return json.loads(output)
 
 
-def test_import_takes_no_cold_path(python: Python) -> None:
-    """``import rolevault`` imports nothing of the vault, the locks or the terminal
+MODULES = "import sys, json; {}; print(json.dumps(sorted(sys.modules)))"
+
+
+def test_import_alone_imports_no_boto3(python: Python) -> None:
+    """A program that names no public name of rolevault waits for nothing."""
+    modules = set(run(python, MODULES.format("import rolevault")))
+    assert {name for name in modules if name.startswith("rolevault")} == {
+        "rolevault",
+        "rolevault._concurrency",
+        "rolevault._concurrency.fork_lock",
+        "rolevault._version",
+    }
+    assert not {name for name in modules if name.split(".")[0] in ("boto3", "botocore", *COLD)}
+
+
+def test_each_public_name_is_there_at_first_use(python: Python) -> None:
+    """From 16 threads at once, and as one object; also the submodule of the errors, and nothing
+    that is not public.
+    """
+    first_use = (
+        "import rolevault, threading; start = threading.Barrier(16); got = []\n"
+        "def use():\n"
+        "    start.wait(); got.append([getattr(rolevault, name) for name in rolevault.__all__])\n"
+        "threads = [threading.Thread(target=use) for _ in range(16)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "same = all(a is b for each in got for a, b in zip(got[0], each))\n"
+        "print(json.dumps([len(got), same]))"
+    )
+    assert run(python, f"import json; {first_use}") == [16, True]
+    errors = "import rolevault, json; print(json.dumps(rolevault.errors.__name__))"
+    assert run(python, errors) == "rolevault.errors"
+    absent = (
+        "import rolevault, json; print(json.dumps([hasattr(rolevault, 'Role'), dir(rolevault)]))"
+    )
+    has_role, names = run(python, absent)
+    import rolevault
+
+    assert not has_role
+    assert set(names) >= set(rolevault.__all__)
+
+
+def test_install_takes_no_cold_path(python: Python) -> None:
+    """The first use of ``install`` imports nothing of the vault, the locks or the terminal
     that ``import boto3`` has not imported.
     """
-    script = "import sys, json; import {}; print(json.dumps(sorted(sys.modules)))"
-    theirs, ours = (set(run(python, script.format(name))) for name in ("boto3", "rolevault"))
-    more = ours - theirs
-    assert "rolevault" in more
+    theirs = set(run(python, MODULES.format("import boto3")))
+    more = set(run(python, MODULES.format("import rolevault; rolevault.install"))) - theirs
+    assert "rolevault._boto.install" in more
     assert not {name for name in more if name.split(".")[0] in COLD}
     # The whole of the difference, so that a new one is a decision.
     others = {name for name in more if not name.startswith("rolevault")}
@@ -39,8 +80,10 @@ def test_import_takes_no_cold_path(python: Python) -> None:
     assert not more & {"rolevault._boto.provider", "rolevault._vault.vault"}
 
 
+#: What is imported before the watch begins: files of modules are not what is watched for.
+USED = "rolevault; rolevault.install"
 WATCH = """
-import sys, json, {module}
+import sys, json; import {module}
 seen = []
 WATCHED = ("open", "socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.posix_spawn",
            "os.fork", "os.exec", "os.mkdir")
@@ -70,7 +113,8 @@ def test_install_opens_what_a_session_opens(
     options = "profile='prod'" if profile else repr(ARN)
     session = "boto3.Session(profile_name='prod')" if profile else "boto3.Session()"
     theirs = run(python, WATCH.format(module="boto3", call=session))
-    ours = run(python, WATCH.format(module="rolevault", call=f"rolevault.install({options})"))
+    call = f"rolevault.install({options})"
+    ours = run(python, WATCH.format(module=USED, call=call))
     assert [event for event, _ in ours if event != "open"] == []
     assert any(name.endswith(f".aws{os.sep}config") for _, name in theirs)
     for each in ours:
@@ -80,7 +124,7 @@ def test_install_opens_what_a_session_opens(
 def test_the_vault_is_first_touched_by_a_signature(python: Python, empty_home: Path) -> None:
     """Making a client of the role opens no vault, and asks nobody."""
     call = f"import boto3; rolevault.install({ARN!r}); boto3.client('sts', region_name='eu-west-1')"
-    seen = run(python, WATCH.format(module="rolevault", call=call))
+    seen = run(python, WATCH.format(module=USED, call=call))
     assert not [name for _, name in seen if ".aws/rolevault" in name]
     assert {event for event, _ in seen} == {"open"}
     assert not (empty_home / ".aws").exists()

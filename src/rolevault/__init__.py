@@ -19,32 +19,32 @@ packages that come after it in this list: ``cli``, ``_serve``, ``_boto``, ``_sig
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rolevault._boto.install import ensure, install, is_installed, session, uninstall
 from rolevault._concurrency.fork_lock import IMPORT_LOCK
 from rolevault._version import __version__ as __version__
-from rolevault.errors import (
-    ConfigurationError,
-    InsecureVaultError,
-    MfaFailedError,
-    MfaRequiredError,
-    PassphraseRequiredError,
-    PassphraseRotatedError,
-    RoleVaultError,
-    SignInTimeoutError,
-    UnsupportedPlatformError,
-    VaultDamagedError,
-    VaultLockedError,
-    VaultTamperedError,
-    VaultVersionError,
-    WrongPassphraseError,
-)
 
 if TYPE_CHECKING:
+    from rolevault._boto.install import ensure, install, is_installed, session, uninstall
     from rolevault._prompt.mfa_request import MfaRequest
     from rolevault._serve.endpoint import endpoint
     from rolevault._vault.rotation import rotate_passphrase
     from rolevault._vault.unlocking import lock, unlock
     from rolevault._vault.vault import Vault
+    from rolevault.errors import (
+        ConfigurationError,
+        InsecureVaultError,
+        MfaFailedError,
+        MfaRequiredError,
+        PassphraseRequiredError,
+        PassphraseRotatedError,
+        RoleVaultError,
+        SignInTimeoutError,
+        UnsupportedPlatformError,
+        VaultDamagedError,
+        VaultLockedError,
+        VaultTamperedError,
+        VaultVersionError,
+        WrongPassphraseError,
+    )
 
 __all__ = [
     "ConfigurationError",
@@ -74,25 +74,29 @@ __all__ = [
     "unlock",
 ]
 
-
-#: Public names that ``install()`` does not need. The vault imports ``cryptography``, and a script
-#: that never signs must not wait for that import.
-_IMPORTED_AT_FIRST_USE = {
+#: The module of each public name that is not an error. A module is imported when one of its names
+#: is first used: boto3 takes a tenth of a second, and ``rolevault --help`` does not need it.
+_MODULES = {
     "MfaRequest": "rolevault._prompt.mfa_request",
     "Vault": "rolevault._vault.vault",
     "endpoint": "rolevault._serve.endpoint",
+    "ensure": "rolevault._boto.install",
+    "install": "rolevault._boto.install",
+    "is_installed": "rolevault._boto.install",
     "lock": "rolevault._vault.unlocking",
     "rotate_passphrase": "rolevault._vault.rotation",
+    "session": "rolevault._boto.install",
+    "uninstall": "rolevault._boto.install",
     "unlock": "rolevault._vault.unlocking",
 }
 
 
 def __getattr__(name: str) -> Any:  # PEP 562
-    if name not in _IMPORTED_AT_FIRST_USE:
+    if name not in __all__ and name != "errors":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with IMPORT_LOCK:
-        module = importlib.import_module(_IMPORTED_AT_FIRST_USE[name])
-    return globals().setdefault(name, getattr(module, name))
+        module = importlib.import_module(_MODULES.get(name, "rolevault.errors"))
+    return module if name == "errors" else globals().setdefault(name, getattr(module, name))
 
 
 def __dir__() -> list[str]:

@@ -2,11 +2,17 @@
 
 #: The tests that run for a change in a module.
 RUNS = {
+    "__init__": "test_imports _concurrency/test_forks",
     "_concurrency/single_flight": "_concurrency/test_single_flight _concurrency/test_forks",
     "_concurrency/fork_lock": "_concurrency/test_forks _concurrency/test_single_flight",
 }
 #: For each module: a text of it, and what replaces the text.
 MUTATIONS: dict[str, list[tuple[str, str]]] = {
+    "__init__": [
+        ('if name not in __all__ and name != "errors":', "if name not in __all__:"),
+        ("    with IMPORT_LOCK:\n", "    if True:\n"),
+        ("sorted({*globals(), *__all__})", "sorted(globals())"),
+    ],
     "_concurrency/single_flight": [
         ("if current.owner == threading.get_ident():", "if False:"),
         ("timeout=max(0.0, until - time.monotonic())", "timeout=max(0.0, 10**6)"),
@@ -24,6 +30,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("WAIT_SECONDS = 120.0", "WAIT_SECONDS = 1.0"),
     ],
     "_concurrency/fork_lock": [
+        ("import logging  # noqa: F401", "# "),
         ("        _all_fork_locks.add(self)\n", ""),
         ("    OPENSSL_LOCK.acquire()\n", "    pass\n"),
         ("    IMPORT_LOCK.acquire()\n", "    pass\n"),

@@ -198,6 +198,57 @@ def test_a_child_of_a_process_that_imports(
     assert python(LATE, *arguments).communicate(timeout=60) == ("0\n", "")
 
 
+FIRST_USE = """
+import importlib.abc, os, signal, sys, threading, time, warnings
+import rolevault
+
+warnings.filterwarnings("ignore", "This process")  # Python 3.12 warns of any fork with threads
+importing = threading.Event()
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "rolevault._boto.takeover":
+            importing.set()
+            time.sleep(0.5)
+
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=lambda: rolevault.install)
+thread.start()
+importing.wait()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    os._exit(rolevault.is_installed())
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_a_child_of_a_process_that_uses_a_name_first(python: Python) -> None:
+    """The child can use the public name that a thread of the parent is importing."""
+    assert python(FIRST_USE).communicate(timeout=60) == ("0\n", "")
+
+
+HOOKS = """
+import os, sys
+registered, register = [], os.register_at_fork
+def note(**hooks):
+    registered.append(sys._getframe(1).f_globals["__name__"])
+    register(**hooks)
+os.register_at_fork = note
+import rolevault
+print([name for name in registered if name.startswith(("logging", "rolevault"))])
+"""
+
+
+def test_a_fork_takes_the_import_lock_before_the_lock_of_logging(python: Python) -> None:
+    """A module that logs while it is imported takes them in that order. The last hook that was
+    registered runs first.
+    """
+    expected = "['logging', 'rolevault._concurrency.fork_lock']\n"
+    assert python(HOOKS).communicate(timeout=60) == (expected, "")
+
+
 DERIVES = """
 import os, signal, threading, time, warnings
 from rolevault._vault.kdf import DEFAULT_COSTS, Kdf

@@ -96,6 +96,16 @@ def test_locked_and_nobody_to_ask(prod: Role, verb: Verb, monkeypatch: pytest.Mo
     assert "ROLEVAULT_PASSPHRASE_FILE" in asked.stderr
 
 
+def test_help_imports_what_it_prints_with(python: Python) -> None:
+    """Not boto3, nor what encrypts, nor what draws tables: each takes longer than the help."""
+    heavy = "{'boto3', 'botocore', 'cryptography', 'rich'}"
+    after = f"import atexit, sys; atexit.register(lambda: print({heavy} & sys.modules.keys()))"
+    output, errors = python(f"{after}; {BRIEF}", "--help").communicate(timeout=60)
+    assert errors == ""
+    assert "Usage: rolevault" in output
+    assert output.endswith("set()\n")
+
+
 def test_unknown_profile_names_the_nearest(prod: Role, verb: Verb) -> None:
     """A mistyped profile is wrong usage, in each verb that takes one."""
     for arguments in (["login", "prdo"], ["exec", "prdo", "--", "true"], ["export", "prdo"]):

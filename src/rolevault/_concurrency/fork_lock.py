@@ -4,6 +4,7 @@ A fork copies the state of every lock, but only the thread that forks. A lock th
 thread holds at that moment would stay locked in the child for ever.
 """
 
+import logging  # noqa: F401  its fork hook is to be registered before ours: see below
 import os
 import threading
 from weakref import WeakSet
@@ -56,7 +57,7 @@ def _after_fork_in_child() -> None:
 if hasattr(os, "register_at_fork"):
     # The ``before`` hooks run in reverse order of their registration. The import lock must
     # come before the lock of the logging module, because a module may log while it is
-    # imported. boto3 has already imported logging, so our hook runs before logging's hook.
+    # imported. logging has registered its hook above, so our hook runs before it.
     os.register_at_fork(
         before=_before_fork,
         after_in_parent=_after_fork,

@@ -1,6 +1,5 @@
 """Which role a verb is about: a profile, or ``--role-arn`` and ``--mfa-serial``."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -59,6 +58,8 @@ def check_profiles(names: Iterable[str]) -> None:
 
     :raises click.UsageError: it names the nearest profiles.
     """
+    import difflib
+
     known = _all_profiles()
     for name in names:
         if name not in known:
